@@ -1,0 +1,237 @@
+//! What a node is told at its start: who it is, how patient, how much it may hold.
+
+use core::{net::SocketAddr, time::Duration};
+
+use crate::{
+    identity::{Label, Name},
+    output::Durable,
+    record::{Pairs, Role},
+};
+
+/// Who the node is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name, unique among live members.
+    pub name: Name,
+    /// The address that others reach us at (gossip port, UDP and TCP).
+    pub addr: SocketAddr,
+    /// The datacenter. Packets of another one are dropped and counted.
+    pub label: Label,
+    /// Client or server.
+    pub role: Role,
+    /// What the agent says of itself.
+    pub tags: Pairs,
+    /// What the operator says of the node.
+    pub meta: Pairs,
+    /// What an earlier run left behind; [`Durable::new`] for a first one.
+    pub durable: Durable,
+    /// After a restart contact the peers in `durable`, even if it says we left.
+    pub rejoin_after_leave: bool,
+    /// Intervals and multipliers.
+    pub tuning: Tuning,
+    /// Caps.
+    pub limits: Limits,
+}
+
+/// Intervals and multipliers of the protocol. `docs/protocol.md` has the measurement behind each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// One member is probed every so often (SWIM's protocol period).
+    pub probe_interval: Duration,
+    /// Without an ack to the direct ping for this long, helpers and a stream are tried.
+    pub probe_timeout: Duration,
+    /// How many helpers ping on our behalf.
+    pub indirect_checks: u32,
+    /// A helper that met nothing says so at this percentage of its budget.
+    pub nack_percent: u32,
+    /// A member that is silent is given this long, after confirmation and at most.
+    pub silent: Patience,
+    /// A member whose kernel accepts streams is given this long.
+    pub mute: Patience,
+    /// Patience grows with `max(1, log10 n)`, as memberlist's does.
+    pub patience_by_size: bool,
+    /// Independent accusers that shorten a suspicion to its minimum.
+    pub suspicion_confirmations: u32,
+    /// Grace of a process whose host answers that nobody listens.
+    pub refused_grace: Duration,
+    /// Evidence of the kernel (refused, mute) counts; if not, all is `Silent`.
+    pub graded_evidence: bool,
+    /// Gossip goes out this often.
+    pub gossip_interval: Duration,
+    /// To so many members.
+    pub gossip_fanout: usize,
+    /// An item is sent `mult * ceil(log10(n + 1))` times.
+    pub retransmit_mult: u32,
+    /// New information leaves at once instead of at the next gossip tick.
+    pub immediate_gossip: bool,
+    /// At most so many immediate rounds per gossip interval.
+    pub immediate_rounds: u32,
+    /// Gossip still reaches members that failed less than this ago.
+    pub gossip_to_dead: Duration,
+    /// Highest local health score (Lifeguard).
+    pub awareness_max: u32,
+    /// A full exchange with a random member this often, scaled by `log2(n / 32) + 1`; zero: never.
+    pub full_sync_interval: Duration,
+    /// Exchange differences when digests differ and nothing moved here for this long; zero: never.
+    pub digest_quiet: Duration,
+    /// A failed member is contacted this often, by somebody.
+    pub reconnect_interval: Duration,
+    /// A failed member is forgotten after this.
+    pub reconnect_timeout: Duration,
+    /// A left member is forgotten after this.
+    pub tombstone_timeout: Duration,
+    /// An exchange over a stream ends within this.
+    pub stream_timeout: Duration,
+    /// A leave ends within this, confirmed or not.
+    pub leave_timeout: Duration,
+    /// Being this late for a deadline means that the process was away.
+    pub pause_threshold: Duration,
+}
+
+/// How long a suspicion runs: `max` without confirmation, `min` with enough of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// With enough confirmations.
+    pub min: Duration,
+    /// Without any.
+    pub max: Duration,
+}
+
+impl Patience {
+    /// From milliseconds.
+    pub const fn millis(min: u64, max: u64) -> Self {
+        Self { min: Duration::from_millis(min), max: Duration::from_millis(max) }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_millis(500),
+            indirect_checks: 3,
+            nack_percent: 80,
+            silent: Patience::millis(1500, 4000),
+            mute: Patience::millis(6000, 12_000),
+            patience_by_size: false,
+            suspicion_confirmations: 2,
+            refused_grace: Duration::from_millis(300),
+            graded_evidence: true,
+            gossip_interval: Duration::from_millis(200),
+            gossip_fanout: 3,
+            retransmit_mult: 4,
+            immediate_gossip: true,
+            immediate_rounds: 4,
+            gossip_to_dead: Duration::from_secs(30),
+            awareness_max: 8,
+            full_sync_interval: Duration::ZERO,
+            digest_quiet: Duration::from_millis(400),
+            reconnect_interval: Duration::from_secs(5),
+            reconnect_timeout: Duration::from_secs(72 * 3600),
+            tombstone_timeout: Duration::from_secs(24 * 3600),
+            stream_timeout: Duration::from_secs(10),
+            leave_timeout: Duration::from_millis(900),
+            pause_threshold: Duration::from_millis(1500),
+        }
+    }
+}
+
+impl Tuning {
+    /// memberlist's LAN profile on this state machine, to compare with on equal seeds.
+    pub fn memberlist() -> Self {
+        Self {
+            nack_percent: 100,
+            silent: Patience::millis(4000, 24_000),
+            patience_by_size: true,
+            graded_evidence: false,
+            immediate_gossip: false,
+            full_sync_interval: Duration::from_secs(30),
+            digest_quiet: Duration::ZERO,
+            reconnect_interval: Duration::from_secs(30),
+            pause_threshold: Duration::from_secs(u32::MAX as u64),
+            ..Self::default()
+        }
+    }
+}
+
+/// Caps on everything that others can make grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a datagram's payload.
+    pub datagram_bytes: usize,
+    /// Members known, in any state.
+    pub members: usize,
+    /// Forgotten members whose version is still remembered.
+    pub tombstones: usize,
+    /// Streams open at once, both ways.
+    pub streams: usize,
+    /// Joins under way at once.
+    pub joins: usize,
+    /// Pings relayed for others at once.
+    pub relays: usize,
+    /// Datagrams waiting to be written.
+    pub transmits: usize,
+    /// Events waiting to be taken.
+    pub events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            datagram_bytes: 1400,
+            members: 16_384,
+            tombstones: 16_384,
+            streams: 256,
+            joins: 64,
+            relays: 512,
+            transmits: 4096,
+            events: 65_536,
+        }
+    }
+}
+
+/// Why a node cannot start with this configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Others could not reach it.
+    #[error("the advertised address {0} is unspecified or has no port")]
+    Address(SocketAddr),
+    /// A generation above this one does not exist.
+    #[error("the generation counter is used up: give the node a new id")]
+    GenerationExhausted,
+    /// An interval is zero, or a timeout is not below its interval.
+    #[error("{0}")]
+    Tuning(&'static str),
+    /// A cap that leaves no room to work.
+    #[error("{0}")]
+    Limit(&'static str),
+}
+
+impl Config {
+    /// Checks all that the node relies on.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.addr.ip().is_unspecified() || self.addr.port() == 0 {
+            return Err(ConfigError::Address(self.addr));
+        }
+        if self.durable.generation >= u64::MAX - 1 {
+            return Err(ConfigError::GenerationExhausted);
+        }
+        let t = &self.tuning;
+        if t.probe_interval.is_zero() || t.gossip_interval.is_zero() {
+            return Err(ConfigError::Tuning("probe and gossip intervals cannot be zero"));
+        }
+        if t.probe_timeout >= t.probe_interval {
+            return Err(ConfigError::Tuning("the probe timeout must be below the probe interval"));
+        }
+        let l = &self.limits;
+        if l.datagram_bytes < 1400 {
+            return Err(ConfigError::Limit("datagrams of at least 1400 bytes are needed"));
+        }
+        if l.members < 2 || l.streams < 4 || l.joins == 0 || l.transmits < 16 || l.events < 16 {
+            return Err(ConfigError::Limit(
+                "room for at least 2 members, 4 streams, 1 join, 16 transmits and 16 events is needed",
+            ));
+        }
+        Ok(())
+    }
+}

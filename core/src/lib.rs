@@ -1,0 +1,49 @@
+//! The quorate membership protocol as a sans-IO state machine.
+//!
+//! [`Node`] holds one member's whole protocol state. A driver hands it bytes, time and
+//! commands, then drains its outputs until there are none:
+//!
+//! ```text
+//! in:   handle_datagram  handle_stream  handle_timeout  handle_persisted  command
+//! out:  poll_transmit    poll_stream    poll_persist    poll_event        poll_timeout
+//! read: members          stats          local
+//! ```
+//!
+//! Every input takes `now`; nothing happens between inputs. The same inputs give the same
+//! outputs, byte for byte. Bytes from the network never panic and never become an error of the
+//! driver: what is not understood is counted in [`Stats`], by reason, and dropped.
+//!
+//! The protocol is SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey
+//! 2018). What differs from both is told in `docs/protocol.md`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bounded;
+mod config;
+mod digest;
+mod identity;
+mod math;
+mod merge;
+mod node;
+mod output;
+mod record;
+mod stats;
+mod time;
+pub mod wire;
+
+pub use bounded::{BoundedString, BoundedVec, TooLong};
+pub use config::{Config, ConfigError, Limits, Patience, Tuning};
+pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
+pub use merge::{Order, compare, plausible};
+pub use node::{Local, LocalState, Member, Node};
+pub use output::{
+    Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, KnownPeer, Persist,
+    PersistToken, StreamAction, StreamError, StreamEvent, StreamId, Transmit,
+};
+pub use record::{Claim, Evidence, Pairs, PairsError, Record, Role, State, Statement};
+pub use stats::{Counter, Stats};
+pub use time::Instant;

@@ -1,0 +1,294 @@
+//! What is believed: every claim, however it came, passes through `learn`.
+//!
+//! Invariants: a stored version never goes down (S1); `Failed` and `Left` become `Alive` only at
+//! a higher version, also after the member was forgotten (S2); only this node raises its own
+//! version (S3), and a refutation is strictly above its accusation (S6).
+
+use alloc::sync::Arc;
+use core::{net::SocketAddr, time::Duration};
+
+use super::{LocalState, Node, Outgoing, Timer, probe::Kind, table::Entry};
+use crate::{
+    identity::{NodeId, Version},
+    merge::{Order, compare, plausible},
+    output::{Event, Persist, PersistToken},
+    record::{Claim, Record, State, Statement},
+    stats::Counter,
+    time::Instant,
+};
+
+/// Where a claim comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A datagram.
+    Packet(SocketAddr),
+    /// A stream.
+    Stream {
+        /// Are there others here who do not know it yet?
+        spread: bool,
+    },
+    /// Our own conclusion, or an operator's.
+    Own,
+}
+
+impl Node {
+    /// Weighs a claim against what is known and takes it if it is stronger.
+    pub(super) fn learn(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+        let id = claim.id();
+        if id == self.me.id {
+            self.learn_of_myself(now, claim, origin);
+            return;
+        }
+        let Some(known) = self.table.get(id).map(Entry::rank) else {
+            self.learn_of_stranger(now, claim, origin);
+            return;
+        };
+        match compare(known, (claim.version(), claim.state())) {
+            Order::Newer if !plausible(known.0, claim.version()) => {
+                self.stats.count(Counter::ImplausibleClaim);
+            }
+            Order::Newer => self.accept(now, claim, origin),
+            Order::Same => {
+                if let Statement::Suspect { by, evidence, .. } = claim.statement {
+                    self.confirm(now, claim, by, evidence);
+                }
+            }
+            Order::Older => {
+                self.stats.count(Counter::StaleClaim);
+                self.correct(origin, id);
+            }
+        }
+    }
+
+    /// Whoever is behind gets what it lacks, as far as the rate allows.
+    fn correct(&mut self, origin: Origin, about: NodeId) {
+        if let Origin::Packet(to) = origin
+            && self.replies_left > 0
+        {
+            self.replies_left -= 1;
+            self.transmit(Outgoing::Claim { to, about });
+        }
+    }
+
+    fn learn_of_stranger(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+        let id = claim.id();
+        if let Some(grave) = self.table.tombstone(id)
+            && compare(grave, (claim.version(), claim.state())) != Order::Newer
+        {
+            self.stats.count(Counter::StaleClaim);
+            return;
+        }
+        if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
+            self.stats.count(Counter::DropFull);
+            return;
+        }
+        self.accept(now, claim, origin);
+    }
+
+    /// Forgets the member that is gone for longest.
+    fn make_room(&mut self) -> bool {
+        let gone = self.table.iter().filter(|(_, e)| !e.is_live());
+        let oldest = gone.min_by_key(|(_, e)| e.since).map(|(id, _)| *id);
+        if let Some(id) = oldest {
+            self.forget(id);
+        }
+        oldest.is_some()
+    }
+
+    /// The claim is the truth from now on.
+    fn accept(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+        let id = claim.id();
+        let before = self.table.get(id).map(|e| (Arc::clone(&e.record), e.state()));
+        self.table.put(claim, now, &mut self.rng);
+        self.revision += 1;
+        if !matches!(origin, Origin::Stream { spread: false }) {
+            self.spread(now, claim);
+        }
+        self.changed(now);
+        match claim.statement {
+            Statement::Suspect { .. } => {}
+            _ => self.drop_suspicion(id),
+        }
+        self.announce(claim, before);
+        match claim.statement {
+            Statement::Alive => self.settle_name(now, &claim.record),
+            Statement::Suspect { by, evidence, witnesses } => {
+                self.suspect(now, id, by, evidence, witnesses);
+            }
+            Statement::Left { prune: true, .. } => self.forget(id),
+            Statement::Failed { .. } | Statement::Left { .. } => {}
+        }
+    }
+
+    /// Says as events what a claim changed (S7).
+    fn announce(&mut self, claim: &Claim, before: Option<(Arc<Record>, State)>) {
+        let record = Arc::clone(&claim.record);
+        let was_live = before.as_ref().is_some_and(|b| b.1.is_live());
+        let now_live = claim.state().is_live();
+        match (was_live, now_live) {
+            (false, true) => self.event(Event::Alive { record: Arc::clone(&record) }),
+            (true, true) => {
+                if let Some((old, state)) = &before {
+                    if *state == State::Suspect && claim.state() == State::Alive {
+                        self.event(Event::SuspicionRefuted { record: Arc::clone(&record) });
+                    }
+                    if published_change(old, &record) {
+                        self.event(Event::Updated { record: Arc::clone(&record) });
+                    }
+                }
+            }
+            _ => {}
+        }
+        match claim.statement {
+            Statement::Suspect { by, evidence, .. } => {
+                self.event(Event::Suspected { record, by, evidence });
+            }
+            Statement::Failed { .. } if was_live => self.event(Event::Failed { record }),
+            Statement::Left { .. } if before.is_some_and(|b| b.1 != State::Left) => {
+                self.event(Event::Left { record });
+            }
+            _ => {}
+        }
+    }
+
+    /// A live member has this name now: dead holders of it are forgotten, a live one is looked
+    /// at (it may be gone: a process that came back without its disk has a new id).
+    fn settle_name(&mut self, now: Instant, record: &Arc<Record>) {
+        let others: alloc::vec::Vec<(Arc<Record>, bool)> = self
+            .table
+            .named(&record.name)
+            .filter(|e| e.record.id != record.id)
+            .map(|e| (Arc::clone(&e.record), e.is_live()))
+            .collect();
+        for (holder, live) in others {
+            if !live {
+                self.forget(holder.id);
+                continue;
+            }
+            self.start_probe(now, holder.id, Kind::Verify);
+            if holder.addr != record.addr {
+                let other = Arc::clone(record);
+                self.event(Event::NameConflict { other, holder });
+            }
+        }
+        if record.name == self.me.name {
+            let (other, holder) = (Arc::clone(record), Arc::clone(&self.me));
+            self.event(Event::NameConflict { other, holder });
+        }
+    }
+
+    /// Takes a member off the list; its version stays remembered.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.drop_suspicion(id);
+        if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
+            self.revision += 1;
+            self.event(Event::Reaped { record: e.record });
+        }
+    }
+
+    /// Somebody speaks of us. What is wrong is refuted at once, above what was claimed.
+    fn learn_of_myself(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+        if self.state != LocalState::Running {
+            return;
+        }
+        let (mine, theirs) = (self.me.version, claim.version());
+        if theirs.generation > mine.generation {
+            // An earlier life of ours that our disk does not know of.
+            if plausible(mine, theirs) {
+                self.mint_generation(now, theirs.generation);
+            } else {
+                self.stats.count(Counter::ImplausibleClaim);
+            }
+            return;
+        }
+        if compare((mine, State::Alive), (theirs, claim.state())) != Order::Newer {
+            if theirs < mine || claim.state() != State::Alive {
+                self.correct(origin, self.me.id);
+            }
+            return;
+        }
+        if !plausible(mine, theirs) {
+            self.stats.count(Counter::ImplausibleClaim);
+            return;
+        }
+        let by = match claim.statement {
+            Statement::Alive => self.me.id,
+            Statement::Suspect { by, .. }
+            | Statement::Failed { by }
+            | Statement::Left { by, .. } => by,
+        };
+        self.refute(now, theirs, claim.state(), by);
+        self.correct(origin, self.me.id);
+    }
+
+    fn refute(&mut self, now: Instant, accused: Version, state: State, by: NodeId) {
+        self.stats.count(Counter::Refutations);
+        match accused.incarnation.max(self.me.version.incarnation).checked_add(1) {
+            // `Left` is final for its generation; nothing wraps.
+            Some(incarnation) if state != State::Left => {
+                if matches!(state, State::Suspect | State::Failed) {
+                    self.worse_health();
+                }
+                self.publish(now, Version { incarnation, ..self.me.version });
+            }
+            _ => self.mint_generation(now, self.me.version.generation),
+        }
+        let version = self.me.version;
+        self.event(Event::Refuted { by, version });
+    }
+
+    /// Our record at a new version, for all to hear.
+    pub(super) fn publish(&mut self, now: Instant, version: Version) {
+        debug_assert!(version > self.me.version, "a version only rises");
+        let old = self.me.version;
+        let mut me = (*self.me).clone();
+        me.version = version;
+        self.me = Arc::new(me);
+        self.table.digest.remove(self.me.id, old);
+        self.table.digest.add(self.me.id, version);
+        self.revision += 1;
+        if let Some(c) = self.claim_about(self.me.id) {
+            self.spread(now, &c);
+        }
+        self.changed(now);
+    }
+
+    /// A generation above `above` and all of ours; used once it is on disk.
+    pub(super) fn mint_generation(&mut self, now: Instant, above: u64) {
+        let _ = now;
+        if self.storage.gate.is_some_and(|(_, g)| g > above) {
+            return;
+        }
+        let Some(next) = self.storage.durable.generation.max(above).checked_add(1) else {
+            self.stats.count(Counter::ImplausibleClaim);
+            return;
+        };
+        self.storage.durable.generation = next;
+        let token = self.persist();
+        self.storage.gate = Some((token, next));
+    }
+
+    /// Hands what must survive to the disk; a later one replaces an earlier one.
+    pub(super) fn persist(&mut self) -> PersistToken {
+        self.storage.tokens += 1;
+        let token = PersistToken(self.storage.tokens);
+        self.storage.waiting = Some(Persist { token, state: self.storage.durable.clone() });
+        token
+    }
+
+    /// The live members changed: compare digests once it is quiet, and remember the peers.
+    fn changed(&mut self, now: Instant) {
+        self.syncing.last_change = now;
+        self.syncing.fruitless = 0;
+        self.arm_settle(now);
+        // The first peer is written down at once: without it a crash would forget the cluster.
+        let first = self.storage.durable.peers.is_empty();
+        let wait = if first { Duration::ZERO } else { super::upkeep::SAVE_PEERS_AFTER };
+        self.timers.set_if_idle(Timer::SavePeers, now + wait);
+    }
+}
+
+/// Is anything different that others act on?
+fn published_change(a: &Record, b: &Record) -> bool {
+    (&a.name, a.addr, a.role, &a.tags, &a.meta) != (&b.name, b.addr, b.role, &b.tags, &b.meta)
+}

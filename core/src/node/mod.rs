@@ -1,0 +1,495 @@
+//! The node: one member's whole protocol state, and the only place that changes it.
+//!
+//! Rule: mutate through an input, then drain all outputs until there are none. Each input ends
+//! in `finish`, which lets fresh news out.
+//!
+//! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers;
+//! `gossip` spreads; `streams` and `sync` exchange in bulk; `leave` and `upkeep` are the rest of
+//! a member's life; `table` and `timers` are the data.
+
+mod claims;
+mod gossip;
+mod leave;
+mod probe;
+mod random;
+mod relay;
+mod streams;
+mod suspicion;
+mod sync;
+mod table;
+mod timers;
+mod upkeep;
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+use core::net::SocketAddr;
+
+use crate::{
+    config::{Config, ConfigError},
+    identity::{NodeId, Version},
+    output::{
+        Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, Persist,
+        PersistToken, StreamAction, StreamId, Transmit,
+    },
+    record::{Claim, Record, State, Statement},
+    stats::{Counter, Stats},
+    time::Instant,
+    wire::{self, Cookie, Message, Sender},
+};
+use random::Random;
+use timers::{Timer, Timers};
+
+/// Oldest and newest protocol version spoken here.
+const PROTOCOL: (u8, u8) = (1, 1);
+/// Stronger claims sent back to whoever is behind, per gossip tick.
+const REPLIES_PER_TICK: u32 = 32;
+
+/// A member in the list.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it published.
+    pub record: Arc<Record>,
+    /// What it is held to be.
+    pub state: State,
+    /// When that began, on this node's clock.
+    pub since: Instant,
+}
+
+/// Where this node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalState {
+    /// Waits for its generation to be on disk; sends nothing.
+    Starting,
+    /// Takes part.
+    Running,
+    /// Spreads that it leaves.
+    Leaving,
+    /// Has left; takes part no more.
+    Left,
+}
+
+/// This node.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// What it publishes.
+    pub record: Arc<Record>,
+    /// Where it is in its life.
+    pub state: LocalState,
+}
+
+/// A datagram to be written when the driver asks for it, so that the newest state goes out.
+#[derive(Debug)]
+enum Outgoing {
+    /// A ping; with the accusation, if its target is accused here.
+    Ping { to: SocketAddr, target: NodeId, cookie: Cookie },
+    /// An answer. `known`: the receiver, if it is a member: what fits rides along.
+    Message { to: SocketAddr, message: Message, known: Option<NodeId> },
+    /// What is known of one member, to somebody who is behind.
+    Claim { to: SocketAddr, about: NodeId },
+    /// Queued claims only.
+    Gossip { to: SocketAddr, id: NodeId },
+}
+
+/// What waits for the disk.
+#[derive(Debug)]
+struct Storage {
+    durable: Durable,
+    tokens: u64,
+    waiting: Option<Persist>,
+    /// This generation may be used once this token is back.
+    gate: Option<(PersistToken, u64)>,
+}
+
+/// One member's whole protocol state. See the [crate] for its contract.
+#[derive(Debug)]
+pub struct Node {
+    cfg: Config,
+    head: Vec<u8>,
+    rng: Random,
+    me: Arc<Record>,
+    state: LocalState,
+    table: table::Table,
+    suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
+    probes: BTreeMap<Cookie, probe::Probe>,
+    relays: BTreeMap<Cookie, relay::Relay>,
+    conns: BTreeMap<StreamId, streams::Conn>,
+    streams_opened: u64,
+    joins: u64,
+    pending_joins: Vec<(JoinId, SocketAddr)>,
+    syncing: sync::SyncState,
+    leaving: Option<leave::Leaving>,
+    rejoin: upkeep::Rejoin,
+    queue: gossip::Queue,
+    /// Immediate gossip rounds left in this tick.
+    rounds_left: u32,
+    /// Stronger claims that may still be sent back in this tick.
+    replies_left: u32,
+    timers: Timers,
+    storage: Storage,
+    /// Lifeguard's local health multiplier, minus one.
+    awareness: u32,
+    out: VecDeque<Outgoing>,
+    stream_out: VecDeque<StreamAction>,
+    events: VecDeque<Event>,
+    events_lost: u64,
+    revision: u64,
+    stats: Stats,
+}
+
+impl Node {
+    /// A node that waits for its new generation to be persisted: drain [`Node::poll_persist`],
+    /// then call [`Node::handle_persisted`]. `seed` must differ between nodes and starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: an address nobody can reach, or numbers that cannot work.
+    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let durable = config.durable.clone();
+        let me = Arc::new(Record {
+            id: durable.id,
+            version: Version { generation: durable.generation, incarnation: 0 },
+            name: config.name.clone(),
+            addr: config.addr,
+            role: config.role,
+            protocol: PROTOCOL,
+            tags: config.tags.clone(),
+            meta: config.meta.clone(),
+        });
+        let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
+        let mut node = Self {
+            head: wire::stream_head(&config.label),
+            rng: Random::new(seed),
+            me,
+            state: LocalState::Starting,
+            table: table::Table::default(),
+            suspicions: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            streams_opened: 0,
+            joins: 0,
+            pending_joins: Vec::new(),
+            syncing: sync::SyncState::default(),
+            leaving: None,
+            rejoin,
+            queue: gossip::Queue::default(),
+            rounds_left: config.tuning.immediate_rounds,
+            replies_left: REPLIES_PER_TICK,
+            timers: Timers::default(),
+            storage: Storage { durable, tokens: 0, waiting: None, gate: None },
+            awareness: 0,
+            out: VecDeque::new(),
+            stream_out: VecDeque::new(),
+            events: VecDeque::new(),
+            events_lost: 0,
+            revision: 1,
+            stats: Stats::default(),
+            cfg: config,
+        };
+        node.storage.durable.left = false;
+        node.mint_generation(now, 0);
+        Ok(node)
+    }
+
+    /// A datagram that came from `from`.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        self.stats.count(Counter::DatagramsIn);
+        self.stats.add(Counter::DatagramBytesIn, bytes.len() as u64);
+        if matches!(self.state, LocalState::Starting | LocalState::Left) {
+            return;
+        }
+        let body = match wire::open_datagram(&self.cfg.label, bytes) {
+            Ok(body) => body,
+            Err(e) => {
+                self.stats.count(match e {
+                    wire::HeadError::NotOurs => Counter::DropNotOurs,
+                    wire::HeadError::Label => Counter::DropLabel,
+                    wire::HeadError::Checksum => Counter::DropChecksum,
+                });
+                return;
+            }
+        };
+        for m in wire::messages(body) {
+            match m {
+                Ok(Some(m)) => self.on_message(now, from, m),
+                Ok(None) => self.stats.count(Counter::UnknownTag),
+                Err(_) => self.stats.count(Counter::DropMalformed),
+            }
+        }
+        self.finish(now);
+    }
+
+    fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
+        match m {
+            Message::Ping(p) => self.on_ping(now, from, p),
+            Message::Ack(a) => self.on_ack(now, from, a),
+            Message::NotMe(n) => self.on_not_me(now, n),
+            Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
+            Message::Nack(n) => self.on_nack(now, n),
+            Message::Claim(c) => self.learn(now, &c, claims::Origin::Packet(from)),
+            Message::Leave(l) => self.on_leave(now, from, l),
+            Message::LeaveAck(a) => self.on_leave_ack(now, a),
+            // Messages of streams have no business in a datagram.
+            _ => self.stats.count(Counter::DropMalformed),
+        }
+    }
+
+    /// Time has come to [`Node::poll_timeout`]. All input that came before must be handed in
+    /// first: an ack that waits in a socket is no missing ack.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(due) = self.timers.next() {
+            let gap = now.since(due);
+            if gap > self.cfg.tuning.pause_threshold {
+                self.resume_after(now, gap);
+            }
+        }
+        while let Some(t) = self.timers.pop(now) {
+            self.on_timer(now, t);
+        }
+        self.finish(now);
+    }
+
+    fn on_timer(&mut self, now: Instant, t: Timer) {
+        match t {
+            Timer::Probe => self.on_probe_timer(now),
+            Timer::ProbeLate(c) => self.on_probe_late(now, c),
+            Timer::ProbeEnd(c) => self.on_probe_end(now, c),
+            Timer::RelayNack(c) => self.on_relay_nack(c),
+            Timer::RelayEnd(c) => drop(self.on_relay_end(c)),
+            Timer::Suspicion(id) => self.on_suspicion_end(now, id),
+            Timer::Gossip => self.on_gossip_timer(now),
+            Timer::Settle => self.on_settle_timer(now),
+            Timer::FullSync => self.on_full_sync_timer(now),
+            Timer::Reconnect => self.on_reconnect_timer(now),
+            Timer::Reap => self.on_reap_timer(now),
+            Timer::SavePeers => self.save_peers(),
+            Timer::Rejoin => self.on_rejoin_timer(now),
+            Timer::Stream(id) => self.on_stream_timeout(now, id),
+            Timer::Leave => self.on_leave_timer(now),
+            Timer::LeaveEnd => self.finish_leave(now),
+        }
+    }
+
+    /// The state of `token` and all before it is on stable storage.
+    pub fn handle_persisted(&mut self, now: Instant, token: PersistToken) {
+        let Some((gate, generation)) = self.storage.gate else { return };
+        if token < gate || self.state == LocalState::Left {
+            return;
+        }
+        self.storage.gate = None;
+        let version = Version { generation, incarnation: 0 };
+        if self.state == LocalState::Starting {
+            self.start_running(now, version);
+        } else if self.state == LocalState::Running {
+            self.publish(now, version);
+        }
+        self.finish(now);
+    }
+
+    /// Carries out what an operator or application asks for.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing has changed then.
+    pub fn command(&mut self, now: Instant, c: Command) -> Result<CommandOutcome, CommandError> {
+        if matches!(self.state, LocalState::Leaving | LocalState::Left) {
+            return Err(CommandError::Leaving);
+        }
+        let outcome = match c {
+            Command::Join { addr } => CommandOutcome::Joining(self.begin_join(now, addr)?),
+            Command::Leave => {
+                self.begin_leave(now);
+                CommandOutcome::Done
+            }
+            Command::ForceLeave { name, prune } => {
+                self.force_leave(now, name, prune)?;
+                CommandOutcome::Done
+            }
+        };
+        self.finish(now);
+        Ok(outcome)
+    }
+
+    /// Writes the next datagram into `buf`, which is cleared first.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let _ = now;
+        while let Some(next) = self.out.pop_front() {
+            wire::begin_datagram(&self.head, buf);
+            let empty = buf.len();
+            let to = self.write(next, buf);
+            if buf.len() == empty {
+                continue;
+            }
+            wire::finish_datagram(&self.head, buf);
+            self.stats.count(Counter::DatagramsOut);
+            self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
+            return Some(Transmit { to, len: buf.len() });
+        }
+        None
+    }
+
+    fn write(&mut self, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
+        match o {
+            Outgoing::Ping { to, target, cookie } => {
+                let root = self.table.digest.root();
+                let ping = wire::Ping { cookie, from: self.sender(), target, root };
+                wire::append_message(&Message::Ping(ping), buf);
+                if let Some(e) = self.table.get(target)
+                    && e.state() != State::Alive
+                {
+                    wire::append_message(&Message::Claim(e.claim()), buf);
+                }
+                self.piggyback(target, buf);
+                to
+            }
+            Outgoing::Message { to, message, known } => {
+                wire::append_message(&message, buf);
+                if let Some(id) = known {
+                    self.piggyback(id, buf);
+                }
+                to
+            }
+            Outgoing::Claim { to, about } => {
+                if let Some(c) = self.claim_about(about) {
+                    wire::append_message(&Message::Claim(c), buf);
+                }
+                to
+            }
+            Outgoing::Gossip { to, id } => {
+                self.piggyback(id, buf);
+                to
+            }
+        }
+    }
+
+    /// What to do with streams, in order.
+    pub fn poll_stream(&mut self) -> Option<StreamAction> {
+        self.stream_out.pop_front()
+    }
+
+    /// The newest state to be persisted, if it has not been taken yet.
+    pub fn poll_persist(&mut self) -> Option<Persist> {
+        self.storage.waiting.take()
+    }
+
+    /// What happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front().or_else(|| {
+            let count = core::mem::take(&mut self.events_lost);
+            (count > 0).then_some(Event::Lost { count })
+        })
+    }
+
+    /// When [`Node::handle_timeout`] is wanted next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// All members but this node, in the order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
+        self.table.iter().map(|(_, e)| Member {
+            record: Arc::clone(&e.record),
+            state: e.state(),
+            since: e.since,
+        })
+    }
+
+    /// This node.
+    pub fn local(&self) -> Local {
+        Local { record: Arc::clone(&self.me), state: self.state }
+    }
+
+    /// Rises whenever [`Node::members`] or [`Node::local`] changes.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Digest of the live members: equal on nodes that agree.
+    pub fn digest(&self) -> u64 {
+        self.table.digest.root()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    // ---- shared by the modules ----
+
+    fn finish(&mut self, now: Instant) {
+        let _ = now;
+        if self.state != LocalState::Starting {
+            self.flush_news();
+        }
+        self.stats.awareness = self.awareness;
+        self.stats.queued_claims = self.queue.len();
+    }
+
+    fn sender(&self) -> Sender {
+        Sender { id: self.me.id, version: self.me.version }
+    }
+
+    /// The strongest claim known about a member or this node.
+    fn claim_about(&self, id: NodeId) -> Option<Claim> {
+        if id == self.me.id {
+            let statement = match self.state {
+                LocalState::Leaving | LocalState::Left => Statement::Left { by: id, prune: false },
+                _ => Statement::Alive,
+            };
+            return Some(Claim { record: Arc::clone(&self.me), statement });
+        }
+        self.table.get(id).map(table::Entry::claim)
+    }
+
+    fn transmit(&mut self, o: Outgoing) {
+        if self.out.len() >= self.cfg.limits.transmits {
+            self.stats.count(Counter::QueueOverflow);
+            return;
+        }
+        self.out.push_back(o);
+    }
+
+    fn event(&mut self, e: Event) {
+        if self.events.len() >= self.cfg.limits.events {
+            self.events_lost += 1;
+            self.stats.count(Counter::EventsLost);
+            return;
+        }
+        self.events.push_back(e);
+    }
+
+    /// Lifeguard: a node that may itself be slow waits longer, for everything.
+    fn patient(&self, d: core::time::Duration) -> core::time::Duration {
+        d * (self.awareness + 1)
+    }
+
+    fn worse_health(&mut self) {
+        self.awareness = (self.awareness + 1).min(self.cfg.tuning.awareness_max);
+    }
+
+    fn better_health(&mut self) {
+        self.awareness = self.awareness.saturating_sub(1);
+    }
+
+    fn begin_join(&mut self, now: Instant, addr: SocketAddr) -> Result<JoinId, CommandError> {
+        let under_way = self.pending_joins.len() + self.joins_under_way();
+        if under_way >= self.cfg.limits.joins {
+            return Err(CommandError::Busy(under_way));
+        }
+        self.joins += 1;
+        let id = JoinId(self.joins);
+        if addr == self.me.addr {
+            self.event(Event::JoinFinished { id, addr, result: Err(JoinError::Myself) });
+        } else if self.state == LocalState::Starting {
+            self.pending_joins.push((id, addr));
+        } else {
+            self.open_join(now, addr, Some(id));
+        }
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Failure detection: shuffled round-robin pings, then helpers and a stream (SWIM §4.1, §4.3).
+//!
+//! What a prober meets instead of an answer is graded: see [`Evidence`]. A broken or refused
+//! stream alone proves nothing; with an independent helper's refusal it ends the wait at once.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::{Node, Outgoing, Timer, streams::Role};
+use crate::{
+    identity::NodeId,
+    output::{StreamError, StreamId},
+    record::Evidence,
+    stats::Counter,
+    time::Instant,
+    wire::{self, Ack, Cookie, Message, Nack, NackReason, NotMe, Ping},
+};
+
+/// What a probe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The round's next member; its outcome moves our awareness.
+    Regular,
+    /// A doubt about one member.
+    Verify,
+    /// Say something and compare digests; silence means nothing.
+    Contact,
+}
+
+#[derive(Debug)]
+pub(super) struct Probe {
+    target: NodeId,
+    kind: Kind,
+    /// The direct ping was not answered in time.
+    late: bool,
+    helpers: u32,
+    nacks: Vec<(NodeId, NackReason)>,
+    stream: Option<StreamId>,
+    /// What our own stream met.
+    met: Option<NackReason>,
+}
+
+/// Probes under way at once, of all kinds.
+const MAX_PROBES: usize = 1024;
+
+impl Node {
+    pub(super) fn on_probe_timer(&mut self, now: Instant) {
+        self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
+        if let Some(id) = self.table.next_probe(&mut self.rng) {
+            self.stats.count(Counter::Probes);
+            self.start_probe(now, id, Kind::Regular);
+        }
+    }
+
+    pub(super) fn start_probe(&mut self, now: Instant, target: NodeId, kind: Kind) {
+        let Some(to) = self.table.get(target).map(|e| e.record.addr) else { return };
+        let doubled = |p: &Probe| p.target == target && p.kind == Kind::Verify;
+        if self.probes.len() >= MAX_PROBES
+            || (kind == Kind::Verify && self.probes.values().any(doubled))
+        {
+            return;
+        }
+        let cookie = self.rng.u64();
+        let t = &self.cfg.tuning;
+        if kind != Kind::Contact {
+            self.timers.set(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
+        }
+        self.timers.set(Timer::ProbeEnd(cookie), now + self.patient(t.probe_interval));
+        let probe = Probe {
+            target,
+            kind,
+            late: false,
+            helpers: 0,
+            nacks: Vec::new(),
+            stream: None,
+            met: None,
+        };
+        self.probes.insert(cookie, probe);
+        self.transmit(Outgoing::Ping { to, target, cookie });
+    }
+
+    /// No answer yet: helpers and a stream, for the rest of the interval.
+    pub(super) fn on_probe_late(&mut self, now: Instant, cookie: Cookie) {
+        let Some(target) = self.probes.get(&cookie).map(|p| p.target) else { return };
+        let Some(addr) = self.table.get(target).map(|e| e.record.addr) else { return };
+        self.stats.count(Counter::ProbesLate);
+        let t = &self.cfg.tuning;
+        let rest = self.patient(t.probe_interval - t.probe_timeout);
+        let budget_ms = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
+        let k = t.indirect_checks as usize;
+        let table = &self.table;
+        let usable = |id: &NodeId| {
+            *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
+        };
+        let helpers = table.random_live(&mut self.rng, k, usable);
+        let from = self.sender();
+        for id in &helpers {
+            let Some(to) = self.table.get(*id).map(|e| e.record.addr) else { continue };
+            let r = wire::ProbeRequest { cookie, from, target, addr, budget_ms };
+            let message = Message::ProbeRequest(r);
+            self.transmit(Outgoing::Message { to, message, known: Some(*id) });
+        }
+        let stream = self.open(now, addr, Role::Probing { cookie, target }, rest);
+        if let Some(p) = self.probes.get_mut(&cookie) {
+            p.late = true;
+            p.helpers = u32::try_from(helpers.len()).unwrap_or(u32::MAX);
+            p.stream = stream;
+        }
+    }
+
+    /// Time is up.
+    pub(super) fn on_probe_end(&mut self, now: Instant, cookie: Cookie) {
+        let Some(p) = self.end_probe(cookie) else { return };
+        if p.kind == Kind::Contact {
+            return;
+        }
+        self.stats.count(Counter::ProbesFailed);
+        if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.helpers) {
+            // However many nacks are missing, it is one hint that the fault may be ours.
+            self.worse_health();
+        }
+        let witnesses = u8::try_from(p.nacks.len()).unwrap_or(u8::MAX);
+        self.accuse(now, p.target, p.evidence(), witnesses);
+    }
+
+    fn end_probe(&mut self, cookie: Cookie) -> Option<Probe> {
+        let p = self.probes.remove(&cookie)?;
+        self.timers.stop(Timer::ProbeLate(cookie));
+        self.timers.stop(Timer::ProbeEnd(cookie));
+        if let Some(id) = p.stream {
+            self.abort(id);
+        }
+        Some(p)
+    }
+
+    pub(super) fn on_ping(&mut self, now: Instant, from: SocketAddr, p: Ping) {
+        let known = self.known_at(p.from.id, from);
+        let (cookie, me) = (p.cookie, self.sender());
+        if p.target != self.me.id {
+            self.stats.count(Counter::WrongTarget);
+            let message = Message::NotMe(NotMe { cookie, from: me });
+            self.transmit(Outgoing::Message { to: from, message, known: None });
+            return;
+        }
+        let root = self.table.digest.root();
+        let message = Message::Ack(Ack { cookie, from: me, root });
+        self.transmit(Outgoing::Message { to: from, message, known });
+        self.tell_sender(from, p.from);
+        if known.is_some() {
+            self.compare_root(now, p.from.id, p.root);
+        }
+    }
+
+    /// A member that we hold for accused or gone speaks: it should hear of that.
+    fn tell_sender(&mut self, to: SocketAddr, s: wire::Sender) {
+        if let Some(e) = self.table.get(s.id)
+            && e.state() != crate::State::Alive
+            && e.record.version >= s.version
+            && self.replies_left > 0
+        {
+            self.replies_left -= 1;
+            self.transmit(Outgoing::Claim { to, about: s.id });
+        }
+    }
+
+    /// The sender, if it is a live member and the packet came from its address.
+    pub(super) fn known_at(&self, id: NodeId, from: SocketAddr) -> Option<NodeId> {
+        self.table.get(id).filter(|e| e.is_live() && e.record.addr == from).map(|_| id)
+    }
+
+    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack) {
+        let expected = self.probes.get(&a.cookie).is_some_and(|p| p.target == a.from.id);
+        if !expected {
+            if !self.relay_ack(a) {
+                self.stats.count(Counter::StrayReply);
+            }
+            return;
+        }
+        let Some(p) = self.end_probe(a.cookie) else { return };
+        if p.late {
+            self.stats.count(Counter::ProbesRescued);
+        }
+        if p.kind == Kind::Regular {
+            self.better_health();
+        }
+        self.tell_sender(from, a.from);
+        if self.known_at(a.from.id, from).is_some() {
+            self.compare_root(now, a.from.id, a.root);
+        }
+    }
+
+    /// Somebody else is at that address: the process we knew is gone.
+    pub(super) fn on_not_me(&mut self, now: Instant, n: NotMe) {
+        if self.relay_met(n.cookie, NackReason::NotMe) {
+            return;
+        }
+        let asked = |p: &Probe| p.target != n.from.id && p.kind != Kind::Contact;
+        if !self.probes.get(&n.cookie).is_some_and(asked) {
+            return;
+        }
+        if let Some(p) = self.end_probe(n.cookie) {
+            self.accuse(now, p.target, Evidence::Refused, 1);
+        }
+    }
+
+    pub(super) fn on_nack(&mut self, now: Instant, n: Nack) {
+        let Some(p) = self.probes.get_mut(&n.cookie) else {
+            self.stats.count(Counter::StrayReply);
+            return;
+        };
+        let room = (p.nacks.len() as u32) < p.helpers;
+        match p.nacks.iter_mut().find(|(id, _)| *id == n.from) {
+            Some(old) => old.1 = n.reason,
+            None if room => p.nacks.push((n.from, n.reason)),
+            None => return,
+        }
+        self.decide_early(now, n.cookie);
+    }
+
+    /// Our own stream of a late probe ended, or opened without an answer so far.
+    pub(super) fn probe_stream_met(&mut self, now: Instant, cookie: Cookie, r: NackReason) {
+        if let Some(p) = self.probes.get_mut(&cookie) {
+            p.met = Some(r);
+            self.decide_early(now, cookie);
+        }
+    }
+
+    /// Two independent refusals: the process is gone, waiting longer tells nothing new.
+    fn decide_early(&mut self, now: Instant, cookie: Cookie) {
+        let graded = self.cfg.tuning.graded_evidence;
+        let sure = |p: &Probe| p.refused_twice() && p.kind != Kind::Contact;
+        if graded && self.probes.get(&cookie).is_some_and(sure) {
+            self.on_probe_end_early(now, cookie);
+        }
+    }
+
+    fn on_probe_end_early(&mut self, now: Instant, cookie: Cookie) {
+        if let Some(p) = self.end_probe(cookie) {
+            self.stats.count(Counter::ProbesFailed);
+            let witnesses = u8::try_from(p.nacks.len()).unwrap_or(u8::MAX);
+            self.accuse(now, p.target, Evidence::Refused, witnesses);
+        }
+    }
+
+    /// All probes end without a verdict: we were away, not they.
+    pub(super) fn drop_probes(&mut self) {
+        let all: Vec<Cookie> = self.probes.keys().copied().collect();
+        for c in all {
+            self.end_probe(c);
+        }
+    }
+}
+
+impl Probe {
+    fn refused_twice(&self) -> bool {
+        let refused =
+            |r: &(NodeId, NackReason)| matches!(r.1, NackReason::Refused | NackReason::NotMe);
+        self.met == Some(NackReason::Refused) && self.nacks.iter().any(refused)
+    }
+
+    fn evidence(&self) -> Evidence {
+        let alone = self.met == Some(NackReason::Refused) && self.helpers == 0;
+        if alone || self.refused_twice() {
+            return Evidence::Refused;
+        }
+        let mute = self.met == Some(NackReason::Mute)
+            || self.nacks.iter().any(|n| n.1 == NackReason::Mute);
+        if mute { Evidence::Mute } else { Evidence::Silent }
+    }
+}
+
+/// What a stream that failed says about the other side.
+pub(super) const fn met(e: StreamError) -> NackReason {
+    match e {
+        StreamError::Refused => NackReason::Refused,
+        StreamError::Reset | StreamError::Unreachable | StreamError::TimedOut => NackReason::Silent,
+    }
+}

@@ -1,0 +1,109 @@
+//! A helper's part: ping for somebody else, and say so early if nothing answers (Lifeguard's
+//! nack, sent within the budget that the request carries).
+
+use core::{net::SocketAddr, time::Duration};
+
+use super::{Node, Outgoing, Timer, streams::Role};
+use crate::{
+    identity::NodeId,
+    output::StreamId,
+    stats::Counter,
+    time::Instant,
+    wire::{self, Ack, Cookie, Message, Nack, NackReason, ProbeRequest},
+};
+
+#[derive(Debug)]
+pub(super) struct Relay {
+    ask: Cookie,
+    asker: SocketAddr,
+    target: NodeId,
+    stream: Option<StreamId>,
+    met: NackReason,
+    nacked: bool,
+}
+
+/// Budgets outside of this are brought into it, milliseconds.
+const BUDGET_MS: (u32, u32) = (50, 10_000);
+
+impl Node {
+    pub(super) fn on_probe_request(&mut self, now: Instant, from: SocketAddr, r: ProbeRequest) {
+        if self.known_at(r.from.id, from).is_none() || r.target == self.me.id {
+            // No work for strangers.
+            self.stats.count(Counter::RelaysDropped);
+            return;
+        }
+        if self.relays.len() >= self.cfg.limits.relays {
+            self.stats.count(Counter::RelaysDropped);
+            return;
+        }
+        self.stats.count(Counter::Relays);
+        let budget = Duration::from_millis(u64::from(r.budget_ms.clamp(BUDGET_MS.0, BUDGET_MS.1)));
+        let cookie = self.rng.u64();
+        let (root, me) = (self.table.digest.root(), self.sender());
+        let ping = wire::Ping { cookie, from: me, target: r.target, root };
+        let message = Message::Ping(ping);
+        self.transmit(Outgoing::Message { to: r.addr, message, known: None });
+        let role = Role::Relaying { cookie, target: r.target };
+        let graded = self.cfg.tuning.graded_evidence;
+        let stream = if graded { self.open(now, r.addr, role, budget) } else { None };
+        let relay = Relay {
+            ask: r.cookie,
+            asker: from,
+            target: r.target,
+            stream,
+            met: NackReason::Silent,
+            nacked: false,
+        };
+        self.relays.insert(cookie, relay);
+        let nack = budget * self.cfg.tuning.nack_percent / 100;
+        self.timers.set(Timer::RelayNack(cookie), now + nack);
+        self.timers.set(Timer::RelayEnd(cookie), now + budget * 2);
+    }
+
+    /// An ack that belongs to a relay goes on to the asker.
+    pub(super) fn relay_ack(&mut self, a: Ack) -> bool {
+        if self.relays.get(&a.cookie).is_none_or(|r| r.target != a.from.id) {
+            return false;
+        }
+        if let Some(r) = self.on_relay_end(a.cookie) {
+            let message = Message::Ack(Ack { cookie: r.ask, from: a.from, root: 0 });
+            self.transmit(Outgoing::Message { to: r.asker, message, known: None });
+        }
+        true
+    }
+
+    /// What a relay's stream or ping met. Refusals are told at once.
+    pub(super) fn relay_met(&mut self, cookie: Cookie, reason: NackReason) -> bool {
+        let Some(r) = self.relays.get_mut(&cookie) else { return false };
+        r.met = reason;
+        if matches!(reason, NackReason::Refused | NackReason::NotMe) {
+            self.send_nack(cookie);
+        }
+        true
+    }
+
+    pub(super) fn on_relay_nack(&mut self, cookie: Cookie) {
+        if self.relays.get(&cookie).is_some_and(|r| !r.nacked) {
+            self.send_nack(cookie);
+        }
+    }
+
+    fn send_nack(&mut self, cookie: Cookie) {
+        let from = self.me.id;
+        let Some(r) = self.relays.get_mut(&cookie) else { return };
+        r.nacked = true;
+        let (to, reason) = (r.asker, r.met);
+        let message = Message::Nack(Nack { cookie: r.ask, from, reason });
+        self.transmit(Outgoing::Message { to, message, known: None });
+    }
+
+    pub(super) fn on_relay_end(&mut self, cookie: Cookie) -> Option<Relay> {
+        let r = self.relays.remove(&cookie)?;
+        self.timers.stop(Timer::RelayNack(cookie));
+        self.timers.stop(Timer::RelayEnd(cookie));
+        if let Some(id) = r.stream {
+            self.abort(id);
+        }
+        Some(r)
+    }
+}

@@ -1,0 +1,251 @@
+//! Streams: opening, framing, deadlines, and who speaks next. What is said is in `sync`.
+//!
+//! Guarantees: at most `Limits::streams` at once, each ends within its deadline, and a stream
+//! that breaks the protocol is aborted and counted.
+
+use alloc::vec::Vec;
+use core::{net::SocketAddr, time::Duration};
+
+use super::{LocalState, Node, Timer, probe, sync::SyncProgress};
+use crate::{
+    identity::NodeId,
+    output::{JoinError, JoinId, StreamAction, StreamError, StreamEvent, StreamId},
+    stats::Counter,
+    time::Instant,
+    wire::{self, Cookie, FrameReader, Hello, Message, NackReason, Purpose},
+};
+
+/// One open stream.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) remote: SocketAddr,
+    pub(super) role: Role,
+    reader: FrameReader,
+    head_sent: bool,
+}
+
+/// What a stream is used for, seen from here.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Accepted, nothing said yet.
+    AwaitHello,
+    /// Accepted; we have told all we know and read what they know.
+    ServeJoin,
+    /// Accepted; exchanging differences.
+    ServeSync,
+    /// We join. `id` is `None` when nobody waits for the outcome; `alone`: nobody else here needs
+    /// to hear what we learn; `learned` counts live members.
+    Joining { id: Option<JoinId>, alone: bool, welcomed: bool, learned: usize },
+    /// We exchange differences.
+    Syncing(SyncProgress),
+    /// A late probe of ours.
+    Probing { cookie: Cookie, target: NodeId },
+    /// A probe for somebody else.
+    Relaying { cookie: Cookie, target: NodeId },
+}
+
+impl Node {
+    /// Opens a stream that ends within `limit`; `None` if too many are open.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        role: Role,
+        limit: Duration,
+    ) -> Option<StreamId> {
+        if self.conns.len() >= self.cfg.limits.streams {
+            self.stats.count(Counter::StreamsDropped);
+            return None;
+        }
+        self.streams_opened += 1;
+        let id = StreamId::opened(self.streams_opened);
+        self.stats.count(Counter::Streams);
+        let reader = FrameReader::default();
+        self.conns.insert(id, Conn { remote: to, role, reader, head_sent: false });
+        self.timers.set(Timer::Stream(id), now + limit);
+        self.stream_out.push_back(StreamAction::Open { id, to });
+        Some(id)
+    }
+
+    /// What the driver saw on a stream. Ids that are closed here are ignored.
+    pub fn handle_stream(&mut self, now: Instant, id: StreamId, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Accepted { from } => self.on_accepted(now, id, from),
+            StreamEvent::Connected => self.on_connected(now, id),
+            StreamEvent::Data(bytes) => self.on_data(now, id, bytes),
+            StreamEvent::Finished => self.on_finished(now, id),
+            StreamEvent::Failed(e) => self.on_stream_failed(now, id, e),
+        }
+        self.finish(now);
+    }
+
+    fn on_accepted(&mut self, now: Instant, id: StreamId, from: SocketAddr) {
+        let serving = matches!(self.state, LocalState::Running | LocalState::Leaving);
+        if !serving || self.conns.len() >= self.cfg.limits.streams {
+            self.stats.count(Counter::StreamsDropped);
+            self.stream_out.push_back(StreamAction::Abort { id });
+            return;
+        }
+        self.stats.count(Counter::Streams);
+        let role = Role::AwaitHello;
+        let reader = FrameReader::default();
+        self.conns.insert(id, Conn { remote: from, role, reader, head_sent: false });
+        self.timers.set(Timer::Stream(id), now + self.cfg.tuning.stream_timeout);
+    }
+
+    fn on_connected(&mut self, now: Instant, id: StreamId) {
+        let Some(c) = self.conns.get(&id) else { return };
+        let purpose = match c.role {
+            Role::Joining { .. } => Purpose::Join,
+            Role::Syncing(_) => Purpose::Sync,
+            Role::Probing { cookie, target } | Role::Relaying { cookie, target } => {
+                Purpose::Probe { cookie, target }
+            }
+            Role::AwaitHello | Role::ServeJoin | Role::ServeSync => return,
+        };
+        let record = (*self.me).clone();
+        let mut say = alloc::vec![Message::Hello(Hello { purpose, record })];
+        match purpose {
+            Purpose::Join => self.all_claims(&mut say),
+            Purpose::Sync => say.push(self.bucket_message()),
+            Purpose::Probe { cookie, .. } => {
+                // It accepts; until it answers, that is all we know.
+                if matches!(c.role, Role::Probing { .. }) {
+                    self.probe_stream_met(now, cookie, NackReason::Mute);
+                } else {
+                    self.relay_met(cookie, NackReason::Mute);
+                }
+            }
+        }
+        self.say(id, &say);
+    }
+
+    fn on_data(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
+        self.stats.add(Counter::StreamBytesIn, bytes.len() as u64);
+        let Some(c) = self.conns.get_mut(&id) else { return };
+        c.reader.push(bytes);
+        let own = self.cfg.label.as_str().as_bytes();
+        let same = match c.reader.label() {
+            Ok(None) => return,
+            Ok(Some(theirs)) => theirs == own,
+            Err(_) => {
+                self.stats.count(Counter::DropNotOurs);
+                self.fail(now, id, JoinError::NotQuorate);
+                return;
+            }
+        };
+        loop {
+            let Some(c) = self.conns.get_mut(&id) else { return };
+            match c.reader.next_message() {
+                Ok(Some(m)) if same => self.on_stream_message(now, id, m),
+                Ok(Some(m)) => self.on_foreign_message(now, id, m),
+                Ok(None) => return,
+                Err(_) => {
+                    self.stats.count(Counter::DropMalformed);
+                    self.fail(now, id, JoinError::NotQuorate);
+                }
+            }
+        }
+    }
+
+    /// The other side belongs to another cluster: say so, and nothing else.
+    fn on_foreign_message(&mut self, now: Instant, id: StreamId, m: Message) {
+        self.stats.count(Counter::DropLabel);
+        match m {
+            Message::Hello(_) if id.is_accepted() => {
+                let (name, label) = (self.me.name.clone(), self.cfg.label.clone());
+                self.say(id, &[Message::Reject(wire::Reject::Label { name, label })]);
+                self.close(id);
+            }
+            Message::Reject(r) => self.on_reject(now, id, r),
+            _ => self.fail(now, id, JoinError::NotQuorate),
+        }
+    }
+
+    fn on_finished(&mut self, now: Instant, id: StreamId) {
+        if self.conns.contains_key(&id) {
+            self.fail(now, id, JoinError::Closed);
+        }
+    }
+
+    fn on_stream_failed(&mut self, now: Instant, id: StreamId, e: StreamError) {
+        let Some(c) = self.conns.get(&id) else { return };
+        match c.role {
+            Role::Probing { cookie, .. } => {
+                self.drop_conn(id);
+                self.probe_stream_met(now, cookie, probe::met(e));
+            }
+            Role::Relaying { cookie, .. } => {
+                self.drop_conn(id);
+                self.relay_met(cookie, probe::met(e));
+            }
+            _ => {
+                let c = self.drop_conn(id);
+                self.ended(now, c, Err(JoinError::Stream(e)));
+            }
+        }
+    }
+
+    pub(super) fn on_stream_timeout(&mut self, now: Instant, id: StreamId) {
+        if self.conns.contains_key(&id) {
+            self.fail(now, id, JoinError::TimedOut);
+        }
+    }
+
+    /// Ends a stream that did not do its work.
+    pub(super) fn fail(&mut self, now: Instant, id: StreamId, why: JoinError) {
+        let c = self.abort(id);
+        if c.as_ref()
+            .is_some_and(|c| !matches!(c.role, Role::Probing { .. } | Role::Relaying { .. }))
+        {
+            self.stats.count(Counter::StreamsDropped);
+        }
+        self.ended(now, c, Err(why));
+    }
+
+    /// Ends a stream that did its work.
+    pub(super) fn complete(&mut self, now: Instant, id: StreamId) {
+        let c = self.close(id);
+        self.ended(now, c, Ok(()));
+    }
+
+    fn drop_conn(&mut self, id: StreamId) -> Option<Conn> {
+        self.timers.stop(Timer::Stream(id));
+        self.conns.remove(&id)
+    }
+
+    pub(super) fn abort(&mut self, id: StreamId) -> Option<Conn> {
+        let c = self.drop_conn(id);
+        if c.is_some() {
+            self.stream_out.push_back(StreamAction::Abort { id });
+        }
+        c
+    }
+
+    pub(super) fn close(&mut self, id: StreamId) -> Option<Conn> {
+        let c = self.drop_conn(id);
+        if c.is_some() {
+            self.stream_out.push_back(StreamAction::Close { id });
+        }
+        c
+    }
+
+    /// Sends messages, the stream's head before the first one.
+    pub(super) fn say(&mut self, id: StreamId, messages: &[Message]) {
+        let Some(c) = self.conns.get_mut(&id) else { return };
+        let mut bytes = Vec::new();
+        if !c.head_sent {
+            c.head_sent = true;
+            bytes.extend_from_slice(&self.head);
+        }
+        for m in messages {
+            wire::append_frame(m, &mut bytes);
+        }
+        self.stats.add(Counter::StreamBytesOut, bytes.len() as u64);
+        self.stream_out.push_back(StreamAction::Write { id, bytes });
+    }
+
+    pub(super) fn joins_under_way(&self) -> usize {
+        self.conns.values().filter(|c| matches!(c.role, Role::Joining { id: Some(_), .. })).count()
+    }
+}

@@ -1,0 +1,128 @@
+//! Suspicion (SWIM §4.2) with Lifeguard's timeout (§IV.B): long without confirmation, short with
+//! it. Evidence of the kernel changes the patience: see [`Evidence`].
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Node, Outgoing, Timer, claims::Origin, probe::Kind};
+use crate::{
+    identity::NodeId,
+    math::{suspicion_timeout, times_log10},
+    record::{Claim, Evidence, State, Statement},
+    stats::Counter,
+    time::Instant,
+};
+
+#[derive(Debug)]
+pub(super) struct Suspicion {
+    started: Instant,
+    evidence: Evidence,
+    /// Helpers of the first accuser that met nothing either.
+    witnesses: u32,
+    /// Who accuses, the first one first.
+    accusers: Vec<NodeId>,
+}
+
+/// Which evidence decides when two accusers met different things: a host that refuses has the
+/// last word, then one that accepts; silence may be the accuser's own cable.
+const fn weight(e: Evidence) -> u8 {
+    match e {
+        Evidence::Silent => 0,
+        Evidence::Mute => 1,
+        Evidence::Refused => 2,
+    }
+}
+
+impl Node {
+    /// Accuses a member that did not answer, and tells it so.
+    pub(super) fn accuse(&mut self, now: Instant, id: NodeId, evidence: Evidence, witnesses: u8) {
+        let Some(e) = self.table.get(id).filter(|e| e.is_live()) else { return };
+        self.stats.count(Counter::Suspicions);
+        let by = self.me.id;
+        let statement = Statement::Suspect { by, evidence, witnesses };
+        let claim = Claim { record: e.record.clone(), statement };
+        self.learn(now, &claim, Origin::Own);
+        // The accusation rides on the ping: the accused refutes at once, if it can.
+        self.start_probe(now, id, Kind::Contact);
+    }
+
+    /// A member has just become suspect.
+    pub(super) fn suspect(
+        &mut self,
+        now: Instant,
+        id: NodeId,
+        by: NodeId,
+        evidence: Evidence,
+        witnesses: u8,
+    ) {
+        let witnesses = u32::from(witnesses).min(self.cfg.tuning.suspicion_confirmations);
+        let accusers = alloc::vec![by];
+        let s = Suspicion { started: now, evidence, witnesses, accusers };
+        self.timers.set(Timer::Suspicion(id), now + self.patience(&s));
+        self.suspicions.insert(id, s);
+    }
+
+    /// Another accuser of a member that is suspect already.
+    pub(super) fn confirm(&mut self, now: Instant, claim: &Claim, by: NodeId, evidence: Evidence) {
+        let k = self.cfg.tuning.suspicion_confirmations as usize;
+        let id = claim.id();
+        let Some(s) = self.suspicions.get_mut(&id) else { return };
+        let stronger = weight(evidence) > weight(s.evidence);
+        let news = !s.accusers.contains(&by) && s.accusers.len() <= k;
+        if stronger {
+            s.evidence = evidence;
+            s.started = now;
+        }
+        if news {
+            s.accusers.push(by);
+        }
+        if !stronger && !news {
+            return;
+        }
+        if let Some(s) = self.suspicions.get(&id) {
+            let at = s.started + self.patience(s);
+            self.timers.set(Timer::Suspicion(id), at.max(now));
+        }
+        self.spread(now, claim);
+    }
+
+    pub(super) fn drop_suspicion(&mut self, id: NodeId) {
+        if self.suspicions.remove(&id).is_some() {
+            self.timers.stop(Timer::Suspicion(id));
+        }
+    }
+
+    /// How long a suspicion runs from its start.
+    fn patience(&self, s: &Suspicion) -> Duration {
+        let t = &self.cfg.tuning;
+        let p = match s.evidence {
+            Evidence::Refused if t.graded_evidence => return t.refused_grace,
+            Evidence::Mute if t.graded_evidence => t.mute,
+            _ => t.silent,
+        };
+        let n = self.table.live().len() + 1;
+        let (min, max) = if t.patience_by_size {
+            (times_log10(p.min, n), times_log10(p.max, n))
+        } else {
+            (p.min, p.max)
+        };
+        // In a small cluster there are not enough others to confirm.
+        let k =
+            t.suspicion_confirmations.min(u32::try_from(n).unwrap_or(u32::MAX).saturating_sub(2));
+        let others = u32::try_from(s.accusers.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let base = suspicion_timeout(min, max, s.witnesses + others, k);
+        if s.accusers.first() == Some(&self.me.id) { self.patient(base) } else { base }
+    }
+
+    /// Nobody spoke up in time.
+    pub(super) fn on_suspicion_end(&mut self, now: Instant, id: NodeId) {
+        self.suspicions.remove(&id);
+        let Some(e) = self.table.get(id).filter(|e| e.state() == State::Suspect) else { return };
+        self.stats.count(Counter::FailuresDeclared);
+        let (to, record) = (e.record.addr, e.record.clone());
+        let claim = Claim { record, statement: Statement::Failed { by: self.me.id } };
+        self.learn(now, &claim, Origin::Own);
+        // If it lives after all, it should hear of it first.
+        self.transmit(Outgoing::Claim { to, about: id });
+    }
+}

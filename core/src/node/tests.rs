@@ -1,0 +1,415 @@
+//! Nodes that talk to each other without loss, in steps of virtual time. Faults, races and scale
+//! are the simulator's; here each rule is met once, by itself.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec,
+    vec::Vec,
+};
+use core::{net::SocketAddr, time::Duration};
+
+use crate::*;
+
+struct Host {
+    node: Node,
+    up: bool,
+    events: Vec<Event>,
+}
+
+/// (host, its id of the stream) on both ends.
+type End = (usize, StreamId);
+
+struct World {
+    now: Instant,
+    hosts: Vec<Host>,
+    peers: BTreeMap<End, End>,
+    accepted: u64,
+}
+
+fn addr(i: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, u8::try_from(i).unwrap()], 8301))
+}
+
+fn config(i: usize) -> Config {
+    Config {
+        name: Name::new(std::format!("n{i}")).unwrap(),
+        addr: addr(i),
+        label: Label::new("dc1").unwrap(),
+        role: Role::Client,
+        tags: Pairs::default(),
+        meta: Pairs::default(),
+        durable: Durable::new(NodeId::from_bytes([u8::try_from(i).unwrap(); 16])),
+        rejoin_after_leave: false,
+        tuning: Tuning::default(),
+        limits: Limits::default(),
+    }
+}
+
+impl World {
+    fn new(n: usize) -> Self {
+        let (now, accepted) = (Instant::from_nanos(1), 0);
+        let mut w = Self { now, hosts: Vec::new(), peers: BTreeMap::new(), accepted };
+        (0..n).for_each(|i| w.start(config(i)));
+        w
+    }
+
+    fn start(&mut self, c: Config) {
+        let seed = [self.hosts.len() as u8; 32];
+        let node = Node::new(c, seed, self.now).unwrap();
+        self.hosts.push(Host { node, up: true, events: Vec::new() });
+        self.drain();
+    }
+
+    fn joined(n: usize) -> Self {
+        let mut w = Self::new(n);
+        for i in 1..n {
+            w.join(i, 0).unwrap();
+        }
+        w.run(Duration::from_secs(3));
+        for i in 0..n {
+            assert_eq!(w.alive(i), n - 1, "n{i}");
+            w.hosts[i].events.clear();
+        }
+        w
+    }
+
+    fn join(&mut self, i: usize, to: usize) -> Result<usize, JoinError> {
+        let c = Command::Join { addr: addr(to) };
+        let Ok(CommandOutcome::Joining(want)) = self.hosts[i].node.command(self.now, c) else {
+            panic!("a join is refused");
+        };
+        self.drain();
+        let done = self.hosts[i].events.iter().find_map(|e| match e {
+            Event::JoinFinished { id, result, .. } if *id == want => Some(result.clone()),
+            _ => None,
+        });
+        done.expect("a join without an end")
+    }
+
+    fn alive(&self, i: usize) -> usize {
+        self.hosts[i].node.members().filter(|m| m.state == State::Alive).count()
+    }
+
+    fn state(&self, at: usize, of: usize) -> Option<State> {
+        let id = NodeId::from_bytes([of as u8; 16]);
+        self.hosts[at].node.members().find(|m| m.record.id == id).map(|m| m.state)
+    }
+
+    /// Moves everything until nothing moves.
+    fn drain(&mut self) {
+        let mut wire: VecDeque<(usize, SocketAddr, Vec<u8>)> = VecDeque::new();
+        loop {
+            let mut quiet = true;
+            for i in 0..self.hosts.len() {
+                if !self.hosts[i].up {
+                    continue;
+                }
+                let mut buf = Vec::new();
+                while let Some(p) = self.hosts[i].node.poll_persist() {
+                    self.hosts[i].node.handle_persisted(self.now, p.token);
+                    quiet = false;
+                }
+                while let Some(t) = self.hosts[i].node.poll_transmit(self.now, &mut buf) {
+                    assert!(buf.len() <= 1400, "a datagram of {} bytes", buf.len());
+                    wire.push_back((i, t.to, buf.clone()));
+                }
+                while let Some(a) = self.hosts[i].node.poll_stream() {
+                    self.stream(i, a);
+                    quiet = false;
+                }
+                while let Some(e) = self.hosts[i].node.poll_event() {
+                    self.hosts[i].events.push(e);
+                }
+            }
+            while let Some((from, to, bytes)) = wire.pop_front() {
+                quiet = false;
+                if let Some(h) = self.hosts.iter_mut().find(|h| h.up && h.node.cfg.addr == to) {
+                    h.node.handle_datagram(self.now, addr(from), &bytes);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn stream(&mut self, i: usize, a: StreamAction) {
+        let now = self.now;
+        match a {
+            StreamAction::Open { id, to } => {
+                let there = self.hosts.iter().position(|h| h.node.cfg.addr == to);
+                match there.filter(|&p| self.hosts[p].up) {
+                    Some(p) => {
+                        self.accepted += 1;
+                        let theirs = StreamId::accepted(self.accepted);
+                        self.peers.insert((i, id), (p, theirs));
+                        self.peers.insert((p, theirs), (i, id));
+                        let from = addr(i);
+                        let ev = StreamEvent::Accepted { from };
+                        self.hosts[p].node.handle_stream(now, theirs, ev);
+                        self.hosts[i].node.handle_stream(now, id, StreamEvent::Connected);
+                    }
+                    None => {
+                        let ev = StreamEvent::Failed(StreamError::Refused);
+                        self.hosts[i].node.handle_stream(now, id, ev);
+                    }
+                }
+            }
+            StreamAction::Write { id, bytes } => {
+                if let Some(&(p, theirs)) = self.peers.get(&(i, id)) {
+                    for part in bytes.chunks(100) {
+                        self.hosts[p].node.handle_stream(now, theirs, StreamEvent::Data(part));
+                    }
+                }
+            }
+            StreamAction::Close { id } => {
+                if let Some((p, theirs)) = self.peers.remove(&(i, id)) {
+                    self.hosts[p].node.handle_stream(now, theirs, StreamEvent::Finished);
+                }
+            }
+            StreamAction::Abort { id } => {
+                if let Some((p, theirs)) = self.peers.remove(&(i, id)) {
+                    let ev = StreamEvent::Failed(StreamError::Reset);
+                    self.hosts[p].node.handle_stream(now, theirs, ev);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, d: Duration) {
+        let end = self.now + d;
+        loop {
+            let next = self.hosts.iter().filter(|h| h.up).filter_map(|h| h.node.poll_timeout());
+            let Some(at) = next.min().filter(|&t| t <= end) else { break };
+            self.now = self.now.max(at);
+            for h in self.hosts.iter_mut().filter(|h| h.up) {
+                if h.node.poll_timeout().is_some_and(|t| t <= self.now) {
+                    h.node.handle_timeout(self.now);
+                }
+            }
+            self.drain();
+        }
+        self.now = end;
+    }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn two_nodes_join_and_both_know() {
+    let mut w = World::new(2);
+    assert_eq!(w.join(1, 0), Ok(1));
+    assert_eq!((w.alive(0), w.alive(1)), (1, 1));
+    assert_eq!(w.hosts[0].node.digest(), w.hosts[1].node.digest());
+    assert!(matches!(&w.hosts[0].events[..], [Event::Alive { .. }]));
+}
+
+#[test]
+fn nothing_leaves_before_the_generation_is_on_disk() {
+    let mut node = Node::new(config(1), [1; 32], Instant::ZERO).unwrap();
+    let p = node.poll_persist().unwrap();
+    assert_eq!(p.state.generation, 1);
+    let join = Command::Join { addr: addr(2) };
+    node.command(Instant::ZERO, join).unwrap();
+    node.handle_timeout(Instant::ZERO + secs(100));
+    let mut buf = Vec::new();
+    assert_eq!(node.poll_transmit(Instant::ZERO, &mut buf), None);
+    assert_eq!(node.poll_stream(), None);
+    node.handle_persisted(Instant::ZERO, p.token);
+    assert!(matches!(node.poll_stream(), Some(StreamAction::Open { .. })));
+    assert_eq!(node.local().record.version, Version { generation: 1, incarnation: 0 });
+}
+
+#[test]
+fn a_killed_process_is_failed_on_all_and_comes_back_with_its_next_generation() {
+    let mut w = World::joined(6);
+    w.hosts[3].up = false;
+    w.run(secs(3));
+    for i in [0, 1, 2, 4, 5] {
+        assert_eq!(w.state(i, 3), Some(State::Failed), "n{i}");
+    }
+    let mut c = config(3);
+    c.durable.generation = 1;
+    c.durable.peers = BoundedVec::new(vec![KnownPeer {
+        id: config(1).durable.id,
+        name: config(1).name,
+        addr: addr(1),
+    }])
+    .unwrap();
+    w.hosts[3] = Host { node: Node::new(c, [9; 32], w.now).unwrap(), up: true, events: vec![] };
+    w.run(secs(1));
+    for i in [0, 1, 2, 4, 5] {
+        assert_eq!(w.state(i, 3), Some(State::Alive), "n{i}");
+    }
+    assert_eq!(w.alive(3), 5);
+}
+
+#[test]
+fn a_leave_is_confirmed_and_never_a_failure() {
+    let mut w = World::joined(5);
+    w.hosts[2].node.command(w.now, Command::Leave).unwrap();
+    w.drain();
+    assert!(w.hosts[2].events.contains(&Event::LeaveFinished { confirmed: 3 }));
+    w.hosts[2].up = false;
+    w.run(secs(20));
+    for i in [0, 1, 3, 4] {
+        assert_eq!(w.state(i, 2), Some(State::Left), "n{i}");
+        assert!(!w.hosts[i].events.iter().any(|e| matches!(e, Event::Failed { .. })), "n{i}");
+    }
+    let again = w.hosts[2].node.command(w.now, Command::Leave);
+    assert_eq!(again, Err(CommandError::Leaving));
+}
+
+#[test]
+fn an_accusation_is_refuted_above_its_version() {
+    let mut w = World::joined(3);
+    let record = w.hosts[1].node.local().record;
+    let by = NodeId::from_bytes([2; 16]);
+    let statement = Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 0 };
+    let claim = Claim { record: record.clone(), statement };
+    w.hosts[0].node.learn(w.now, &claim, super::claims::Origin::Own);
+    w.run(secs(1));
+    let now = w.hosts[1].node.local().record.version;
+    assert!(now > record.version, "{now} is not above {}", record.version);
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+    assert_eq!(w.hosts[1].node.stats().get(Counter::Refutations), 1);
+}
+
+#[test]
+fn force_leave_of_a_live_node_in_a_cluster_of_two_is_refuted() {
+    let mut w = World::joined(2);
+    let name = Name::new("n1").unwrap();
+    let force = |name: &Name| Command::ForceLeave { name: name.clone(), prune: false };
+    w.hosts[0].node.command(w.now, force(&name)).unwrap();
+    w.run(secs(2));
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+    assert_eq!(w.hosts[1].node.local().record.version.generation, 2);
+    let unknown = Name::new("nx").unwrap();
+    assert_eq!(
+        w.hosts[0].node.command(w.now, force(&unknown)),
+        Err(CommandError::UnknownMember(unknown))
+    );
+}
+
+#[test]
+fn force_leave_turns_failed_into_left_and_prune_forgets() {
+    let mut w = World::joined(4);
+    w.hosts[3].up = false;
+    w.run(secs(4));
+    let name = Name::new("n3").unwrap();
+    let c = Command::ForceLeave { name: name.clone(), prune: false };
+    w.hosts[0].node.command(w.now, c).unwrap();
+    w.run(secs(1));
+    assert!((0..3).all(|i| w.state(i, 3) == Some(State::Left)));
+    let c = Command::ForceLeave { name, prune: true };
+    w.hosts[0].node.command(w.now, c).unwrap();
+    w.run(secs(1));
+    assert_eq!(w.state(0, 3), None);
+}
+
+#[test]
+fn a_dead_address_another_datacenter_and_a_taken_name_are_told() {
+    let mut w = World::new(2);
+    assert_eq!(w.join(0, 9), Err(JoinError::Stream(StreamError::Refused)));
+    assert_eq!(w.join(0, 0), Err(JoinError::Myself));
+    let mut other = config(2);
+    other.label = Label::new("dc2").unwrap();
+    w.start(other);
+    let wrong = w.join(2, 0).unwrap_err();
+    assert_eq!(std::format!("{wrong}"), "Member 'n0' part of wrong datacenter 'dc1'");
+    let mut twin = config(3);
+    twin.name = Name::new("n0").unwrap();
+    w.start(twin);
+    let taken = w.join(3, 0).unwrap_err();
+    assert!(matches!(taken, JoinError::NameTaken { .. }), "{taken:?}");
+    assert_eq!(w.alive(0), 0);
+}
+
+#[test]
+fn a_process_that_was_stopped_accuses_nobody() {
+    let mut w = World::joined(4);
+    w.hosts[1].up = false;
+    w.run(secs(4));
+    w.hosts[1].up = true;
+    let now = w.now;
+    w.hosts[1].node.handle_timeout(now);
+    w.drain();
+    w.run(secs(5));
+    assert_eq!(w.hosts[1].node.stats().get(Counter::Pauses), 1);
+    assert_eq!(w.hosts[1].node.stats().get(Counter::Suspicions), 0);
+    assert!((0..4).all(|i| w.alive(i) == 3));
+}
+
+#[test]
+fn a_wiped_disk_learns_its_past_from_the_cluster() {
+    let mut w = World::joined(3);
+    w.hosts[2].up = false;
+    // Same id, but the generation counter is lost and starts below what others know.
+    let known = Version { generation: 7, incarnation: 0 };
+    for i in 0..2 {
+        let mut record = (*w.hosts[2].node.local().record).clone();
+        record.version = known;
+        let claim = Claim { record: record.into(), statement: Statement::Alive };
+        w.hosts[i].node.learn(w.now, &claim, super::claims::Origin::Own);
+    }
+    let node = Node::new(config(2), [8; 32], w.now).unwrap();
+    w.hosts[2] = Host { node, up: true, events: vec![] };
+    w.drain();
+    w.join(2, 0).unwrap();
+    w.run(secs(2));
+    assert_eq!(w.hosts[2].node.local().record.version.generation, 8);
+    assert!((0..3).all(|i| w.alive(i) == 2));
+}
+
+#[test]
+fn reaped_members_do_not_come_back_at_their_old_version() {
+    let mut w = World::new(0);
+    for i in 0..3 {
+        let mut c = config(i);
+        c.tuning.reconnect_timeout = secs(20);
+        w.start(c);
+    }
+    w.join(1, 0).unwrap();
+    w.join(2, 0).unwrap();
+    let record = w.hosts[2].node.local().record;
+    w.hosts[2].up = false;
+    w.run(secs(40));
+    assert_eq!(w.state(0, 2), None);
+    assert!(w.hosts[0].events.iter().any(|e| matches!(e, Event::Reaped { .. })));
+    let claim = Claim { record, statement: Statement::Alive };
+    w.hosts[0].node.learn(w.now, &claim, super::claims::Origin::Own);
+    assert_eq!(w.state(0, 2), None);
+}
+
+#[test]
+fn garbage_is_counted_and_changes_nothing() {
+    let mut w = World::joined(2);
+    let before = w.hosts[0].node.revision();
+    let id = StreamId::accepted(1000);
+    for (n, bytes) in [&b""[..], b"Q", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 1400]].iter().enumerate()
+    {
+        w.hosts[0].node.handle_datagram(w.now, addr(1), bytes);
+        let ev = StreamEvent::Accepted { from: addr(1) };
+        let id = StreamId::accepted(2000 + n as u64);
+        w.hosts[0].node.handle_stream(w.now, id, ev);
+        w.hosts[0].node.handle_stream(w.now, id, StreamEvent::Data(bytes));
+    }
+    w.hosts[0].node.handle_stream(w.now, id, StreamEvent::Data(b"nobody knows this stream"));
+    assert_eq!(w.hosts[0].node.revision(), before);
+    assert_eq!(w.hosts[0].node.stats().get(Counter::DropNotOurs), 4 + 2);
+    w.run(secs(30));
+    assert!(w.hosts[0].node.conns.is_empty(), "half-open streams end by their deadline");
+}
+
+#[test]
+fn streams_and_joins_are_capped() {
+    let mut w = World::joined(2);
+    for n in 0..400 {
+        let id = StreamId::accepted(5000 + n);
+        w.hosts[0].node.handle_stream(w.now, id, StreamEvent::Accepted { from: addr(1) });
+    }
+    assert_eq!(w.hosts[0].node.conns.len(), Limits::default().streams);
+    assert_eq!(w.hosts[0].node.stats().get(Counter::StreamsDropped), 400 - 256);
+}

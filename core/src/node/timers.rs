@@ -1,0 +1,121 @@
+//! What the node waits for: one deadline per timer, and a paused process shifts them all.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+
+use crate::{identity::NodeId, output::StreamId, time::Instant, wire::Cookie};
+
+/// Everything that can come due. The order breaks ties between equal deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Start the next regular probe.
+    Probe,
+    /// The direct ping was not answered: ask helpers and try a stream.
+    ProbeLate(Cookie),
+    /// Nothing answered: accuse.
+    ProbeEnd(Cookie),
+    /// Tell the asker that nothing was met.
+    RelayNack(Cookie),
+    /// Forget a relay.
+    RelayEnd(Cookie),
+    /// A suspicion has run out.
+    Suspicion(NodeId),
+    /// Repeat what is queued.
+    Gossip,
+    /// After a burst of changes, compare digests with somebody.
+    Settle,
+    /// memberlist's push/pull.
+    FullSync,
+    /// Contact somebody who failed.
+    Reconnect,
+    /// Forget members that are gone for long.
+    Reap,
+    /// Write down whom to contact after a restart.
+    SavePeers,
+    /// Look for the cluster of an earlier run.
+    Rejoin,
+    /// A stream takes too long.
+    Stream(StreamId),
+    /// Repeat an unconfirmed leave.
+    Leave,
+    /// Leave without confirmation.
+    LeaveEnd,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    due: BTreeSet<(Instant, Timer)>,
+    at: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Sets or moves a deadline.
+    pub(super) fn set(&mut self, t: Timer, at: Instant) {
+        if let Some(old) = self.at.insert(t, at) {
+            self.due.remove(&(old, t));
+        }
+        self.due.insert((at, t));
+    }
+
+    /// Sets a deadline unless one is set.
+    pub(super) fn set_if_idle(&mut self, t: Timer, at: Instant) {
+        if !self.at.contains_key(&t) {
+            self.set(t, at);
+        }
+    }
+
+    pub(super) fn stop(&mut self, t: Timer) {
+        if let Some(old) = self.at.remove(&t) {
+            self.due.remove(&(old, t));
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|d| d.0)
+    }
+
+    /// Takes one timer that is due.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Timer> {
+        let &(at, t) = self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.pop_first();
+        self.at.remove(&t);
+        Some(t)
+    }
+
+    /// Puts all deadlines off.
+    pub(super) fn shift(&mut self, gap: Duration) {
+        let all = core::mem::take(&mut self.at);
+        self.due.clear();
+        for (t, at) in all {
+            self.set(t, at + gap);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_deadline_per_timer_in_order() {
+        let s = |n| Instant::ZERO + Duration::from_secs(n);
+        let mut t = Timers::default();
+        t.set(Timer::Probe, s(5));
+        t.set(Timer::Gossip, s(3));
+        t.set(Timer::Probe, s(2));
+        t.set_if_idle(Timer::Gossip, s(1));
+        assert_eq!(t.next(), Some(s(2)));
+        t.shift(Duration::from_secs(10));
+        assert_eq!(t.pop(s(11)), None);
+        assert_eq!(t.pop(s(20)), Some(Timer::Probe));
+        t.stop(Timer::Gossip);
+        assert_eq!((t.pop(s(99)), t.next()), (None, None));
+    }
+}

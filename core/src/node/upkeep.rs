@@ -1,0 +1,156 @@
+//! The rest of a member's life: starting, finding the cluster again, contacting the failed,
+//! forgetting the long gone, and coming back after the process was away.
+
+use alloc::vec::Vec;
+use core::{net::SocketAddr, time::Duration};
+
+use super::{LocalState, Node, Timer, probe::Kind};
+use crate::{
+    bounded::BoundedVec,
+    identity::Version,
+    output::{Durable, Event, KnownPeer},
+    record::State,
+    stats::Counter,
+    time::Instant,
+};
+
+/// Changes of the member list are written down together, this much later.
+pub(super) const SAVE_PEERS_AFTER: Duration = Duration::from_secs(1);
+/// Peers of an earlier run contacted at once.
+const REJOIN_AT_ONCE: usize = 3;
+/// Waits between rounds of contacting them double from the first to the second.
+const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Longest wait between looks for members to forget.
+const REAP_EVERY: Duration = Duration::from_secs(30);
+
+/// Addresses of an earlier run.
+#[derive(Debug)]
+pub(super) struct Rejoin {
+    addrs: Vec<SocketAddr>,
+    next: usize,
+    wait: Duration,
+}
+
+impl Rejoin {
+    pub(super) fn new(d: &Durable, after_leave: bool) -> Self {
+        let wanted = !d.left || after_leave;
+        let addrs = d.peers.iter().filter(|_| wanted).map(|p| p.addr).collect();
+        Self { addrs, next: 0, wait: REJOIN_WAIT.0 }
+    }
+}
+
+impl Node {
+    /// Our generation is on disk: we take part from now on.
+    pub(super) fn start_running(&mut self, now: Instant, version: Version) {
+        self.state = LocalState::Running;
+        let mut me = (*self.me).clone();
+        me.version = version;
+        self.me = alloc::sync::Arc::new(me);
+        self.table.digest.add(self.me.id, version);
+        self.revision += 1;
+        // The first probes of nodes that start together should not meet.
+        let t = &self.cfg.tuning;
+        let (probe, reconnect) = (t.probe_interval, t.reconnect_interval);
+        let first = probe * u32::try_from(self.rng.below(1000)).unwrap_or(0) / 1000;
+        self.timers.set(Timer::Probe, now + first);
+        self.timers.set(Timer::Reconnect, now + reconnect);
+        self.arm_reap(now);
+        self.arm_full_sync(now);
+        for (id, addr) in core::mem::take(&mut self.pending_joins) {
+            self.open_join(now, addr, Some(id));
+        }
+        let mut addrs = core::mem::take(&mut self.rejoin.addrs);
+        addrs.retain(|a| *a != self.me.addr);
+        self.rng.shuffle(&mut addrs);
+        self.rejoin.addrs = addrs;
+        self.on_rejoin_timer(now);
+    }
+
+    /// Contacts some peers of an earlier run, until one of them is a live member.
+    pub(super) fn on_rejoin_timer(&mut self, now: Instant) {
+        if !self.table.live().is_empty() || self.rejoin.addrs.is_empty() {
+            self.rejoin.addrs = Vec::new();
+            return;
+        }
+        for _ in 0..REJOIN_AT_ONCE.min(self.rejoin.addrs.len()) {
+            let to = self.rejoin.addrs[self.rejoin.next % self.rejoin.addrs.len()];
+            self.rejoin.next += 1;
+            self.open_join(now, to, None);
+        }
+        self.timers.set(Timer::Rejoin, now + self.rejoin.wait);
+        self.rejoin.wait = (self.rejoin.wait * 2).min(REJOIN_WAIT.1);
+    }
+
+    /// Contacts a failed member, at a rate at which each of them hears from somebody about once
+    /// per interval, however large the cluster is.
+    pub(super) fn on_reconnect_timer(&mut self, now: Instant) {
+        self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
+        let (dead, live) = (self.table.dead().len(), self.table.live().len() + 1);
+        if dead == 0 || self.rng.below(live) >= dead {
+            return;
+        }
+        if let [id] = self.rng.pick(self.table.dead(), 1, |_| true)[..] {
+            self.start_probe(now, id, Kind::Contact);
+        }
+    }
+
+    fn arm_reap(&mut self, now: Instant) {
+        let t = &self.cfg.tuning;
+        let shortest = t.reconnect_timeout.min(t.tombstone_timeout) / 4;
+        let every = shortest.clamp(Duration::from_millis(100), REAP_EVERY);
+        self.timers.set(Timer::Reap, now + every);
+    }
+
+    pub(super) fn on_reap_timer(&mut self, now: Instant) {
+        self.arm_reap(now);
+        let t = &self.cfg.tuning;
+        let (failed, left) = (t.reconnect_timeout, t.tombstone_timeout);
+        let over = |e: &super::table::Entry| match e.state() {
+            State::Failed => now.since(e.since) >= failed,
+            State::Left => now.since(e.since) >= left,
+            State::Alive | State::Suspect => false,
+        };
+        let gone: Vec<_> = self.table.iter().filter(|(_, e)| over(e)).map(|(i, _)| *i).collect();
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    /// Writes down whom to contact after a restart: the live, then the failed, who may be back.
+    pub(super) fn save_peers(&mut self) {
+        let mut peers: Vec<(bool, KnownPeer)> = self
+            .table
+            .iter()
+            .filter(|(_, e)| e.state() != State::Left)
+            .map(|(_, e)| {
+                let (name, addr) = (e.record.name.clone(), e.record.addr);
+                (!e.is_live(), KnownPeer { id: e.record.id, name, addr })
+            })
+            .collect();
+        peers.sort_by_key(|(failed, p)| (*failed, p.id));
+        let peers = BoundedVec::truncated(peers.into_iter().map(|(_, p)| p).collect());
+        if peers != self.storage.durable.peers {
+            self.storage.durable.peers = peers;
+            self.persist();
+        }
+    }
+
+    /// The process was away (stopped, suspended, starved): whatever did not happen meanwhile is
+    /// our own fault. Nobody is accused for it; we ask around before anything else.
+    pub(super) fn resume_after(&mut self, now: Instant, gap: Duration) {
+        self.stats.count(Counter::Pauses);
+        self.timers.shift(gap);
+        self.drop_probes();
+        self.worse_health();
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        self.event(Event::Paused { gap_ms });
+        if self.state != LocalState::Running {
+            return;
+        }
+        let ask = self.table.random_live(&mut self.rng, 3, |_| true);
+        for id in ask {
+            self.start_probe(now, id, Kind::Contact);
+        }
+        self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
+    }
+}

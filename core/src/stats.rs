@@ -1,0 +1,121 @@
+//! Counters: one table names each for code, metrics and docs.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// What is counted. The name is the metric's, without the prefix.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter { $($(#[$doc])* $variant,)+ }
+
+        impl Counter {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The metric's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams handed in.
+    DatagramsIn = "datagrams_in",
+    /// Bytes of the datagrams handed in.
+    DatagramBytesIn = "datagram_bytes_in",
+    /// Datagrams written.
+    DatagramsOut = "datagrams_out",
+    /// Bytes of the datagrams written.
+    DatagramBytesOut = "datagram_bytes_out",
+    /// Streams accepted or opened.
+    Streams = "streams",
+    /// Bytes read from streams.
+    StreamBytesIn = "stream_bytes_in",
+    /// Bytes given to streams.
+    StreamBytesOut = "stream_bytes_out",
+    /// Packets whose head is not ours, or of another format version.
+    DropNotOurs = "drop_not_ours",
+    /// Packets of another cluster or datacenter.
+    DropLabel = "drop_label",
+    /// Packets whose checksum is wrong.
+    DropChecksum = "drop_checksum",
+    /// Packets with a message that does not decode, strictly.
+    DropMalformed = "drop_malformed",
+    /// Messages with a tag that this version does not know (skipped).
+    UnknownTag = "unknown_tag",
+    /// Pings for another node id than ours.
+    WrongTarget = "wrong_target",
+    /// Acks and nacks that nobody waited for (late, duplicated or forged).
+    StrayReply = "stray_reply",
+    /// Claims that lost to what we know.
+    StaleClaim = "stale_claim",
+    /// Claims with an absurd jump of version.
+    ImplausibleClaim = "implausible_claim",
+    /// Claims about members we have no room for.
+    DropFull = "drop_full",
+    /// Probes started.
+    Probes = "probes",
+    /// Probes without an answer to the direct ping in time.
+    ProbesLate = "probes_late",
+    /// Probes answered only through a helper or a stream.
+    ProbesRescued = "probes_rescued",
+    /// Probes that failed.
+    ProbesFailed = "probes_failed",
+    /// Pings relayed for others.
+    Relays = "relays",
+    /// Relays refused because too many were open.
+    RelaysDropped = "relays_dropped",
+    /// Suspicions raised here.
+    Suspicions = "suspicions",
+    /// Members declared failed here.
+    FailuresDeclared = "failures_declared",
+    /// Accusations against us that we refuted.
+    Refutations = "refutations",
+    /// Full or partial state exchanges finished.
+    Syncs = "syncs",
+    /// Streams that broke the protocol, stalled or came when too many were open.
+    StreamsDropped = "streams_dropped",
+    /// Outputs dropped because a queue was full.
+    QueueOverflow = "queue_overflow",
+    /// Events dropped because nobody took them.
+    EventsLost = "events_lost",
+    /// Times the process was away and deadlines were shifted.
+    Pauses = "pauses",
+}
+
+/// All counters of a node since its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    counts: [u64; Counter::ALL.len()],
+    /// Local health (Lifeguard): 0 is healthy.
+    pub awareness: u32,
+    /// Claims waiting to be gossiped.
+    pub queued_claims: usize,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self { counts: [0; Counter::ALL.len()], awareness: 0, queued_claims: 0 }
+    }
+}
+
+impl Stats {
+    /// The value of a counter.
+    pub fn get(&self, c: Counter) -> u64 {
+        self.counts[c as usize]
+    }
+
+    /// All counters with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Counter::ALL.iter().map(|&c| (c.name(), self.get(c)))
+    }
+
+    pub(crate) fn add(&mut self, c: Counter, n: u64) {
+        let x = &mut self.counts[c as usize];
+        *x = x.saturating_add(n);
+    }
+
+    pub(crate) fn count(&mut self, c: Counter) {
+        self.add(c, 1);
+    }
+}

@@ -1,0 +1,304 @@
+//! The messages: one table gives each its tag and name, for the codec, traces, docs and fuzzing.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use serde::{Deserialize, Serialize};
+
+use super::strict;
+use crate::{
+    bounded::{BoundedString, BoundedVec},
+    identity::{Label, Name, NodeId, Version},
+    record::{Claim, Record, State},
+};
+
+/// Random, so that nobody can answer for another without having seen the question.
+pub type Cookie = u64;
+
+/// Who sends, at which version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The sender.
+    pub id: NodeId,
+    /// Its version now.
+    pub version: Version,
+}
+
+/// Are you there? (SWIM §3.1)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// Comes back in the answer.
+    pub cookie: Cookie,
+    /// Who asks.
+    pub from: Sender,
+    /// Who is meant. Another member at that address answers [`NotMe`].
+    pub target: NodeId,
+    /// Digest of the sender's live members.
+    pub root: u64,
+}
+
+/// Yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Of the ping, or of the request that a helper fulfils.
+    pub cookie: Cookie,
+    /// Who is there.
+    pub from: Sender,
+    /// Digest of its live members; 0 when relayed.
+    pub root: u64,
+}
+
+/// Somebody else is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotMe {
+    /// Of the ping.
+    pub cookie: Cookie,
+    /// Who is here instead.
+    pub from: Sender,
+}
+
+/// Ping somebody on my behalf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRequest {
+    /// Comes back in the ack or nack.
+    pub cookie: Cookie,
+    /// Who asks.
+    pub from: Sender,
+    /// Whom to ping.
+    pub target: NodeId,
+    /// Where.
+    pub addr: SocketAddr,
+    /// How long the asker waits, milliseconds.
+    pub budget_ms: u32,
+}
+
+/// What a helper met instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NackReason {
+    /// Nothing.
+    Silent,
+    /// A stream that opens, and no answer.
+    Mute,
+    /// The host answers that nobody listens.
+    Refused,
+    /// Another member is at that address.
+    NotMe,
+}
+
+/// I tried too, without success (Lifeguard §IV.A).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nack {
+    /// Of the request.
+    pub cookie: Cookie,
+    /// The helper.
+    pub from: NodeId,
+    /// What it met.
+    pub reason: NackReason,
+}
+
+/// I leave; please confirm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// Comes back in the confirmation.
+    pub cookie: Cookie,
+    /// The claim that is to be spread.
+    pub claim: Claim,
+}
+
+/// Your leave is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveAck {
+    /// Of the [`Leave`].
+    pub cookie: Cookie,
+    /// Who confirms.
+    pub from: NodeId,
+}
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Merge two clusters: both sides tell all they know.
+    Join,
+    /// Exchange what differs.
+    Sync,
+    /// A ping over a stream.
+    Probe {
+        /// Comes back in the ack.
+        cookie: Cookie,
+        /// Who is meant.
+        target: NodeId,
+    },
+}
+
+/// First message of the side that opened a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// What for.
+    pub purpose: Purpose,
+    /// Who we are.
+    pub record: Record,
+}
+
+/// Answer to a [`Hello`] that is welcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Who answers.
+    pub record: Record,
+}
+
+/// Answer to a [`Hello`] that is not; the stream closes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reject {
+    /// Another datacenter.
+    Label {
+        /// Who answers.
+        name: Name,
+        /// Where it belongs.
+        label: Label,
+    },
+    /// The name has a live holder.
+    NameTaken {
+        /// The holder.
+        holder: NodeId,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// No common protocol version.
+    Incompatible {
+        /// Oldest spoken here.
+        min: u8,
+        /// Newest spoken here.
+        max: u8,
+    },
+    /// Leaving, not started, or full.
+    Unavailable,
+    /// For later versions: a reason in words.
+    Other(BoundedString<256>),
+}
+
+/// Which of 256 buckets differ, and what is in them here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mismatch {
+    /// One bit a bucket.
+    pub bits: [u64; 4],
+}
+
+/// One member in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The member.
+    pub id: NodeId,
+    /// Its version.
+    pub version: Version,
+    /// Its state.
+    pub state: State,
+}
+
+/// Members of differing buckets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summaries {
+    /// Some of them.
+    pub items: BoundedVec<Summary, 1024>,
+    /// The last part?
+    pub last: bool,
+}
+
+/// Records wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// Of these members.
+    pub ids: BoundedVec<NodeId, 2048>,
+}
+
+/// Why a message is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// It ends before its length says.
+    #[error("a message is cut off")]
+    Truncated,
+    /// The body of this tag is not what the tag wants, or not in its only encoding.
+    #[error("the body of a message with tag {0} does not decode")]
+    Body(u8),
+}
+
+macro_rules! messages {
+    ($($tag:literal $variant:ident($ty:ty) $doc:literal,)+) => {
+        /// All messages.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Message { $(#[doc = $doc] $variant($ty),)+ }
+
+        /// Tag, name and meaning of every message.
+        pub const TAGS: &[(u8, &str, &str)] = &[$(($tag, stringify!($variant), $doc),)+];
+
+        impl Message {
+            /// The name, for traces.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($variant),)+ }
+            }
+
+            /// The tag on the wire.
+            pub const fn tag(&self) -> u8 {
+                match self { $(Self::$variant(_) => $tag,)+ }
+            }
+
+            /// Decodes a body strictly; `None` for a tag that this version does not know.
+            ///
+            /// # Errors
+            /// [`MessageError::Body`].
+            pub fn decode(tag: u8, body: &[u8]) -> Result<Option<Self>, MessageError> {
+                match tag {
+                    $($tag => strict::decode(body)
+                        .map(|b| Some(Self::$variant(b)))
+                        .ok_or(MessageError::Body(tag)),)+
+                    _ => Ok(None),
+                }
+            }
+
+            /// Appends the body.
+            pub fn encode_body(&self, out: &mut Vec<u8>) {
+                match self { $(Self::$variant(b) => encode(b, out),)+ }
+            }
+        }
+    };
+}
+
+messages! {
+    1 Ping(Ping) "direct probe",
+    2 Ack(Ack) "answer to a probe",
+    3 NotMe(NotMe) "answer of another member at that address",
+    4 ProbeRequest(ProbeRequest) "asks a helper to probe",
+    5 Nack(Nack) "a helper's probe met no answer",
+    6 Claim(Claim) "gossip about one member",
+    7 Leave(Leave) "a leave to be confirmed",
+    8 LeaveAck(LeaveAck) "confirms a leave",
+    16 Hello(Hello) "opens a stream",
+    17 Welcome(Welcome) "accepts a stream",
+    18 Reject(Reject) "refuses a stream",
+    19 Claims(BoundedVec<Claim, 256>) "what is known",
+    20 Buckets(BoundedVec<u64, 256>) "digest by bucket",
+    21 Mismatch(Mismatch) "which buckets differ",
+    22 Summaries(Summaries) "members of differing buckets, in short",
+    23 Want(Want) "asks for records",
+    24 Done(()) "nothing more will come",
+    25 StreamAck(Ack) "answer to a probe over a stream",
+}
+
+/// Writes one value. Vectors cannot fail to grow, and our types always encode.
+fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    struct Append<'a>(&'a mut Vec<u8>);
+    impl postcard::ser_flavors::Flavor for Append<'_> {
+        type Output = ();
+        fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(data);
+            Ok(())
+        }
+        fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+            self.0.push(data);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
+        }
+    }
+    let written = postcard::serialize_with_flavor(value, Append(out));
+    debug_assert!(written.is_ok(), "a message of ours does not encode: {written:?}");
+}

@@ -1,0 +1,56 @@
+//! The wire format: our own frame around postcard bodies.
+//!
+//! A datagram is `Q`, format version, mode, label (length, bytes), checksum (4 bytes), then
+//! messages of tag (1), length (2, little endian), body. A stream begins with the same head
+//! (without checksum) once in each direction; then come frames of length (4), checksum (4), tag
+//! (1), body. Unknown tags are skipped, so that newer members may say more.
+//!
+//! Guarantees: decoding never panics and never allocates for what is not there; a body has one
+//! encoding only: what decodes encodes to the same bytes (see [`strict`]).
+
+mod frame;
+mod message;
+mod strict;
+
+pub use frame::{
+    CHECKSUM_BYTES, FrameReader, HeadError, MAX_FRAME_BYTES, append_frame, append_message,
+    begin_datagram, finish_datagram, open_datagram, stream_head,
+};
+pub use message::{
+    Ack, Cookie, Hello, Leave, LeaveAck, Message, MessageError, Mismatch, Nack, NackReason, NotMe,
+    Ping, ProbeRequest, Purpose, Reject, Sender, Summaries, Summary, TAGS, Want, Welcome,
+};
+
+/// The messages of a datagram, in order; bodies that do not decode end the iteration with an
+/// error. Unknown tags come as `None`.
+pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = Result<Option<Message>, MessageError>> {
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let [tag, l0, l1, body @ ..] = rest else {
+            rest = &[];
+            return Some(Err(MessageError::Truncated));
+        };
+        let len = usize::from(u16::from_le_bytes([*l0, *l1]));
+        let Some((body, after)) = body.split_at_checked(len) else {
+            rest = &[];
+            return Some(Err(MessageError::Truncated));
+        };
+        rest = after;
+        let m = Message::decode(*tag, body);
+        if m.is_err() {
+            rest = &[];
+        }
+        Some(m)
+    })
+}
+
+/// The names of the messages in a datagram, for traces. Nothing for what is not a datagram.
+pub fn describe_datagram(bytes: &[u8]) -> impl Iterator<Item = &'static str> {
+    let body = frame::skip_head(bytes).unwrap_or(&[]);
+    messages(body).map_while(Result::ok).map(|m| m.map_or("unknown", |m| m.name()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+use super::*;
+use crate::*;
+use alloc::{sync::Arc, vec, vec::Vec};
+use proptest::prelude::*;
+
+fn record(n: u8) -> Record {
+    Record {
+        id: NodeId::from_bytes([n; 16]),
+        version: Version { generation: 3, incarnation: 300 },
+        name: Name::new("agent-one").unwrap(),
+        addr: "127.0.0.10:8301".parse().unwrap(),
+        role: Role::Server { port: 8300, expect: 3, bootstrap: false },
+        protocol: (1, 1),
+        tags: Pairs::new([("build", "0.1.0")]).unwrap(),
+        meta: Pairs::default(),
+    }
+}
+
+/// One of every message.
+fn samples() -> Vec<Message> {
+    let (r, id) = (record(1), NodeId::from_bytes([2; 16]));
+    let from = Sender { id, version: r.version };
+    let addr = "[::1]:8301".parse().unwrap();
+    let ack = Ack { cookie: u64::MAX, from, root: 7 };
+    let claim = |statement| Claim { record: Arc::new(record(1)), statement };
+    let left = claim(Statement::Left { by: id, prune: true });
+    let suspect = Statement::Suspect { by: id, evidence: Evidence::Mute, witnesses: 2 };
+    vec![
+        Message::Ping(Ping { cookie: 1, from, target: id, root: 9 }),
+        Message::Ack(ack),
+        Message::NotMe(NotMe { cookie: 1, from }),
+        Message::ProbeRequest(ProbeRequest { cookie: 5, from, target: id, addr, budget_ms: 400 }),
+        Message::Nack(Nack { cookie: 5, from: id, reason: NackReason::Mute }),
+        Message::Claim(claim(suspect)),
+        Message::Leave(Leave { cookie: 8, claim: left.clone() }),
+        Message::LeaveAck(LeaveAck { cookie: 8, from: id }),
+        Message::Hello(Hello {
+            purpose: Purpose::Probe { cookie: 3, target: id },
+            record: r.clone(),
+        }),
+        Message::Welcome(Welcome { record: r }),
+        Message::Reject(Reject::NameTaken { holder: id, addr }),
+        Message::Claims(BoundedVec::new(vec![left, claim(Statement::Alive)]).unwrap()),
+        Message::Buckets(BoundedVec::new(vec![0, 1, u64::MAX]).unwrap()),
+        Message::Mismatch(Mismatch { bits: [1, 2, 3, u64::MAX] }),
+        Message::Summaries(Summaries { items: BoundedVec::default(), last: true }),
+        Message::Want(Want { ids: BoundedVec::new(vec![id]).unwrap() }),
+        Message::Done(()),
+        Message::StreamAck(ack),
+    ]
+}
+
+fn label() -> Label {
+    Label::new("dc1").unwrap()
+}
+
+fn datagram(ms: &[Message]) -> Vec<u8> {
+    let head = stream_head(&label());
+    let mut out = Vec::new();
+    begin_datagram(&head, &mut out);
+    ms.iter().for_each(|m| append_message(m, &mut out));
+    finish_datagram(&head, &mut out);
+    out
+}
+
+#[test]
+fn every_message_comes_back_as_it_was() {
+    let all = samples();
+    assert_eq!(
+        all.iter().map(Message::tag).collect::<Vec<_>>(),
+        TAGS.iter().map(|t| t.0).collect::<Vec<_>>()
+    );
+    let bytes = datagram(&all);
+    let body = open_datagram(&label(), &bytes).unwrap();
+    let back: Vec<_> = messages(body).map(|m| m.unwrap().unwrap()).collect();
+    assert_eq!(back, all);
+    assert_eq!(describe_datagram(&bytes).count(), all.len());
+    let mut reader = FrameReader::default();
+    let mut stream = stream_head(&label());
+    all.iter().for_each(|m| append_frame(m, &mut stream));
+    let mut back = Vec::new();
+    for b in stream {
+        reader.push(&[b]);
+        if reader.label().unwrap().is_some() {
+            back.extend(reader.next_message().unwrap());
+        }
+    }
+    assert_eq!(back, all);
+}
+
+#[test]
+fn a_number_has_one_encoding() {
+    // Cookie 1 as `81 00`: postcard alone would take it.
+    let id = NodeId::from_bytes([2; 16]);
+    let mut body = Vec::new();
+    Message::LeaveAck(LeaveAck { cookie: 1, from: id }).encode_body(&mut body);
+    assert!(Message::decode(8, &body).unwrap().is_some());
+    let mut long = vec![0x81, 0x00];
+    long.extend_from_slice(&body[1..]);
+    assert_eq!(Message::decode(8, &long), Err(MessageError::Body(8)));
+    body.push(0);
+    assert_eq!(Message::decode(8, &body), Err(MessageError::Body(8)), "something left over");
+}
+
+#[test]
+fn a_huge_count_is_refused_before_it_allocates() {
+    assert_eq!(Message::decode(20, &[0xff, 0xff, 0xff, 0xff, 0x0f]), Err(MessageError::Body(20)));
+    let mut r = FrameReader::default();
+    r.push(&stream_head(&label()));
+    r.push(&u32::MAX.to_le_bytes());
+    r.push(&[0; 4]);
+    assert!(r.label().unwrap().is_some());
+    assert_eq!(r.next_message(), Err(MessageError::Truncated));
+}
+
+#[test]
+fn unknown_tags_are_skipped() {
+    let mut out = datagram(&[]);
+    out.extend_from_slice(&[200, 2, 0, 9, 9]);
+    append_message(&Message::Done(()), &mut out);
+    let head = stream_head(&label());
+    finish_datagram(&head, &mut out);
+    let got: Vec<_> = messages(open_datagram(&label(), &out).unwrap()).collect();
+    assert_eq!(got, [Ok(None), Ok(Some(Message::Done(())))]);
+}
+
+#[test]
+fn other_clusters_and_damage_are_told_apart() {
+    let good = datagram(&samples()[..1]);
+    assert_eq!(open_datagram(&Label::new("dc2").unwrap(), &good), Err(HeadError::Label));
+    for i in 0..good.len() {
+        let mut bad = good.clone();
+        bad[i] ^= 1;
+        assert!(open_datagram(&label(), &bad).is_err(), "bit of byte {i}");
+        assert!(open_datagram(&label(), &good[..i]).is_err(), "cut at {i}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_decodes_encodes_to_the_same_bytes(tag in 0u8..30, body in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Ok(Some(m)) = Message::decode(tag, &body) {
+            let mut again = Vec::new();
+            m.encode_body(&mut again);
+            prop_assert_eq!(again, body);
+        }
+    }
+
+    #[test]
+    fn damaged_bodies_decode_to_nothing_or_to_themselves(n in 0usize..18, at in any::<prop::sample::Index>(), x in 1u8..) {
+        let m = &samples()[n];
+        let mut body = Vec::new();
+        m.encode_body(&mut body);
+        if !body.is_empty() {
+            let i = at.index(body.len());
+            body[i] ^= x;
+            if let Ok(Some(other)) = Message::decode(m.tag(), &body) {
+                let mut again = Vec::new();
+                other.encode_body(&mut again);
+                prop_assert_eq!(again, body);
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_datagrams_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = open_datagram(&label(), &bytes);
+        messages(&bytes).for_each(drop);
+        describe_datagram(&bytes).for_each(drop);
+    }
+}

@@ -1,0 +1,141 @@
+//! How everything but the driver talks to the agent: reads from the view, commands by message.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use quorate_core::{CommandError, JoinError, Name, Stats};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::view::{AgentInfo, View};
+
+/// A command to the driver, with where the answer goes.
+#[derive(Debug)]
+pub enum Request {
+    /// Contact an address; answered when the join has ended.
+    Join {
+        /// The gossip address.
+        addr: SocketAddr,
+        /// Members learned, or why not.
+        reply: oneshot::Sender<Result<usize, RequestError>>,
+    },
+    /// Leave; answered when the members know. The driver ends afterwards.
+    Leave {
+        /// How many members confirmed.
+        reply: oneshot::Sender<Result<usize, RequestError>>,
+    },
+    /// Declare a failed member as left.
+    ForceLeave {
+        /// Its name.
+        name: Name,
+        /// Forget it at once.
+        prune: bool,
+        /// Done, or why not.
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// The counters of the node.
+    Stats {
+        /// A copy of them.
+        reply: oneshot::Sender<Box<Stats>>,
+    },
+}
+
+/// Why a command did not work. Nothing has changed unless the variant says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The node refused it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The join did not work.
+    #[error("{0}")]
+    Join(#[from] JoinError),
+    /// The agent is shutting down.
+    #[error("the agent is shutting down")]
+    Stopped,
+}
+
+/// A shared handle on a running agent. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct AgentHandle {
+    /// What does not change.
+    pub info: Arc<AgentInfo>,
+    view: Arc<ArcSwap<View>>,
+    index: watch::Receiver<u64>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// The driver's end of a handle.
+#[derive(Debug)]
+pub struct HandleParts {
+    /// Where new views go.
+    pub view: Arc<ArcSwap<View>>,
+    /// Wakes blocking queries; set after the view was stored.
+    pub index: watch::Sender<u64>,
+    /// Commands to be carried out.
+    pub requests: mpsc::Receiver<Request>,
+}
+
+impl AgentHandle {
+    /// A handle and the driver's end of it. At most 256 commands wait.
+    pub fn new(info: AgentInfo, first: View) -> (Self, HandleParts) {
+        let (index_tx, index) = watch::channel(first.index);
+        let (tx, requests) = mpsc::channel(256);
+        let view = Arc::new(ArcSwap::from_pointee(first));
+        let handle =
+            Self { info: Arc::new(info), view: Arc::clone(&view), index, requests: tx };
+        (handle, HandleParts { view, index: index_tx, requests })
+    }
+
+    /// What is known now. Never waits.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Waits until the index is above `index`, at most `wait`; the view then.
+    pub async fn changed_since(&self, index: u64, wait: Duration) -> Arc<View> {
+        let mut rx = self.index.clone();
+        // Either outcome (moved, time is up, agent gone) is answered with what is known now.
+        let _ = timeout(wait, rx.wait_for(|&i| i > index)).await;
+        self.view()
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (tx, rx) = oneshot::channel();
+        self.requests.send(make(tx)).await.ok()?;
+        rx.await.ok()
+    }
+
+    /// Contacts `addr` and merges with its cluster; how many members it told of.
+    ///
+    /// # Errors
+    /// [`RequestError::Join`] with the cause, [`RequestError::Command`], or
+    /// [`RequestError::Stopped`].
+    pub async fn join(&self, addr: SocketAddr) -> Result<usize, RequestError> {
+        self.ask(|reply| Request::Join { addr, reply }).await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Leaves the cluster; the agent ends soon after. How many members confirmed.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`] if it is leaving already, or [`RequestError::Stopped`].
+    pub async fn leave(&self) -> Result<usize, RequestError> {
+        self.ask(|reply| Request::Leave { reply }).await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Declares a failed member as left.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`]: unknown name, or this agent itself.
+    pub async fn force_leave(&self, name: Name, prune: bool) -> Result<(), RequestError> {
+        self.ask(|reply| Request::ForceLeave { name, prune, reply })
+            .await
+            .unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// The node's counters, unless the agent is gone.
+    pub async fn stats(&self) -> Option<Box<Stats>> {
+        self.ask(|reply| Request::Stats { reply }).await
+    }
+}

@@ -1,0 +1,246 @@
+//! From method and path to a reply: routing, blocking queries, commands. No sockets here.
+
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{Method, StatusCode, Uri};
+use quorate_core::{JoinError, Name, Stats};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    address::{AddressError, parse_join_addr},
+    handle::{AgentHandle, RequestError},
+    http::{
+        HttpConfig, agent,
+        cache::Cache,
+        error::ApiError,
+        host::HostInfo,
+        metrics::{CounterSource, HttpCounter, HttpCounters, Snapshot, since_epoch},
+        query::{Blocking, JITTER_DIVISOR, Query},
+        reply::{ReadMeta, Reply},
+        router::{Action, Call, Handler, Read, Target, decode_param, find},
+        server::until_stopped,
+    },
+    view::View,
+};
+
+/// How long the node may take to hand out its counters.
+const STATS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Parameters that do not change what a read answers, only when and how it is laid out.
+const LAYOUT_AND_TIME: [&str; 8] =
+    ["pretty", "index", "wait", "dc", "stale", "consistent", "near", "token"];
+
+/// All that answering needs.
+pub(crate) struct Api {
+    handle: AgentHandle,
+    config: HttpConfig,
+    pub(crate) counters: Arc<HttpCounters>,
+    sources: Vec<Arc<dyn CounterSource>>,
+    cache: Cache,
+    started: Instant,
+    stop: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// `stop` turns true when blocking queries are to end.
+    pub(crate) fn new(
+        handle: AgentHandle,
+        config: HttpConfig,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let counters = Arc::new(HttpCounters::default());
+        let mut sources: Vec<Arc<dyn CounterSource>> = vec![Arc::clone(&counters) as _];
+        sources.extend(config.counters.iter().cloned());
+        let (cache, started) = (Cache::default(), Instant::now());
+        Self { handle, config, counters, sources, cache, started, stop }
+    }
+
+    /// The limits in force.
+    pub(crate) fn config(&self) -> &HttpConfig {
+        &self.config
+    }
+
+    /// Answers a request whose body, if any, was read already.
+    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Reply {
+        let reply = self.route(method, uri).await.unwrap_or_else(Reply::from);
+        self.count(&reply);
+        reply
+    }
+
+    /// Counts an answer by its class.
+    pub(crate) fn count(&self, reply: &Reply) {
+        self.counters.count(HttpCounter::Requests);
+        if reply.status.is_client_error() {
+            self.counters.count(HttpCounter::ClientErrors);
+        } else if reply.status.is_server_error() {
+            self.counters.count(HttpCounter::ServerErrors);
+        }
+    }
+
+    async fn route(&self, method: &Method, uri: &Uri) -> Result<Reply, ApiError> {
+        let path = uri.path();
+        let (resource, raw) = match find(path) {
+            Target::Found(resource, raw) => (resource, raw),
+            Target::Incomplete(name) => return Err(ApiError::MissingParameter(name.to_owned())),
+            Target::Unknown => return Ok(Reply::empty(StatusCode::NOT_FOUND)),
+        };
+        let allow = Some(resource.allow);
+        if method == Method::OPTIONS {
+            return Ok(Reply { allow, ..Reply::empty(StatusCode::OK) });
+        }
+        let Some(route) = resource.route(method) else {
+            return Ok(Reply { allow, ..ApiError::Method(method.to_string()).into() });
+        };
+        let query = Query::parse(uri.query().unwrap_or_default())?;
+        let param = decode_param(raw).ok_or_else(|| ApiError::Encoding(raw.to_owned()))?;
+        let call = Call { param: &param, query: &query };
+        if query.get("filter").is_some() {
+            return Err(ApiError::Filter);
+        }
+        match route.handler {
+            Handler::Plain(read) => Ok(self.read(read, &self.handle.view(), path, &call)),
+            Handler::Status(read) => {
+                self.check_datacenter(&query)?;
+                Ok(self.read(read, &self.handle.view(), path, &call))
+            }
+            Handler::Blocking(read) => {
+                self.check_datacenter(&query)?;
+                let view = match query.blocking()? {
+                    Some(blocking) => self.wait(blocking).await,
+                    None => self.handle.view(),
+                };
+                let known_leader = view.leader().is_some();
+                let meta = Some(ReadMeta { index: view.index, known_leader });
+                Ok(Reply { meta, ..self.read(read, &view, path, &call) })
+            }
+            Handler::Action(action) => self.act(action, &call).await,
+        }
+    }
+
+    fn check_datacenter(&self, query: &Query) -> Result<(), ApiError> {
+        if query.has("stale") && query.has("consistent") {
+            return Err(ApiError::StaleConsistent);
+        }
+        match query.get("dc") {
+            Some(dc) if !dc.eq_ignore_ascii_case(self.handle.info.label.as_str()) => {
+                Err(ApiError::Datacenter)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, read: Read, view: &Arc<View>, path: &str, call: &Call<'_>) -> Reply {
+        let make = || read(view, &self.handle.info, call);
+        if call.query.only(&LAYOUT_AND_TIME) {
+            self.cache.reply(view, path, call.layout(), make)
+        } else {
+            make()
+        }
+    }
+
+    /// The view once its index is above the one the client knows, the time is up, or the agent
+    /// ends. A client that knows a higher index than ours knew an earlier run: it starts anew.
+    async fn wait(&self, blocking: Blocking) -> Arc<View> {
+        let view = self.handle.view();
+        if blocking.index != view.index {
+            return view;
+        }
+        let wait = blocking.wait + jitter(blocking.wait);
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            view = self.handle.changed_since(blocking.index, wait) => view,
+            () = until_stopped(&mut stop) => self.handle.view(),
+        }
+    }
+
+    async fn act(&self, action: Action, call: &Call<'_>) -> Result<Reply, ApiError> {
+        match action {
+            Action::Myself => {
+                let stats = self.stats().await?;
+                Ok(agent::myself(&self.handle.view(), &self.handle.info, &stats, call))
+            }
+            Action::Metrics => {
+                let (stats, view) = (self.stats().await?, self.handle.view());
+                let up = self.started.elapsed();
+                Ok(Snapshot::new(&view, &stats, &self.sources, since_epoch(), up).reply(call))
+            }
+            Action::Host => {
+                Ok(Reply::json(&HostInfo::collect(self.config.data_dir.as_deref()), call.layout()))
+            }
+            Action::Join => self.join(call).await,
+            Action::Leave => {
+                self.handle.leave().await?;
+                Ok(Reply::empty(StatusCode::OK).closing())
+            }
+            Action::ForceLeave => self.force_leave(call).await,
+        }
+    }
+
+    async fn stats(&self) -> Result<Box<Stats>, ApiError> {
+        let stats = timeout(STATS_TIMEOUT, self.handle.stats()).await;
+        stats.ok().flatten().ok_or(ApiError::Stopped)
+    }
+
+    async fn join(&self, call: &Call<'_>) -> Result<Reply, ApiError> {
+        if call.query.get("wan").is_some_and(|v| v != "0" && v != "false") {
+            return Err(ApiError::Wan);
+        }
+        let unresolved =
+            |e: AddressError| ApiError::Join(join_failures(&[resolve_failure(call.param, &e)]));
+        let addr = parse_join_addr(call.param).map_err(unresolved)?;
+        let candidates = addr.candidates().await.map_err(unresolved)?;
+        let mut failures = Vec::new();
+        for addr in candidates {
+            match self.handle.join(addr).await {
+                Ok(_) => return Ok(Reply::empty(StatusCode::OK)),
+                Err(e) => failures.push(join_failure(addr, &e)),
+            }
+        }
+        Err(ApiError::Join(join_failures(&failures)))
+    }
+
+    async fn force_leave(&self, call: &Call<'_>) -> Result<Reply, ApiError> {
+        // The node knows names to the letter; people type them in any case.
+        let known = self.handle.view().by_name(call.param).map(|m| m.record.name.clone());
+        let name = known
+            .map_or_else(|| Name::new(call.param), Ok)
+            .map_err(|_| ApiError::UnknownName(call.param.escape_debug().to_string()))?;
+        self.handle.force_leave(name, call.query.has("prune")).await?;
+        Ok(Reply::empty(StatusCode::OK))
+    }
+}
+
+/// A random part of up to a sixteenth, so that clients do not come back all at once.
+fn jitter(wait: Duration) -> Duration {
+    // Without randomness they do come back at once, and nothing worse.
+    let random = getrandom::u32().unwrap_or(0);
+    (wait / JITTER_DIVISOR).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// One address that could not be joined, in the words that Consul's users know from Go.
+pub fn join_failure(addr: SocketAddr, e: &RequestError) -> String {
+    let cause = match e {
+        RequestError::Join(JoinError::Stream(e)) => match e {
+            quorate_core::StreamError::TimedOut => format!("dial tcp {addr}: i/o timeout"),
+            _ => format!("dial tcp {addr}: connect: {}", JoinError::Stream(*e)),
+        },
+        other => other.to_string(),
+    };
+    format!("Failed to join {}: {cause}", addr.ip())
+}
+
+/// An address that is none, or that the resolver does not know.
+pub fn resolve_failure(text: &str, e: &AddressError) -> String {
+    format!("Failed to resolve {}: {e}", text.escape_debug())
+}
+
+/// All that went wrong with one join, on one line.
+pub fn join_failures(failures: &[String]) -> String {
+    let count: Cow<'_, str> = match failures.len() {
+        1 => "1 error occurred:".into(),
+        n => format!("{n} errors occurred:").into(),
+    };
+    failures.iter().fold(count.into_owned(), |text, f| text + " * " + f)
+}

@@ -1,0 +1,187 @@
+//! The one table of method, path and handler. Routing, 405 with `Allow`, `OPTIONS` and the list
+//! for the docs all come from it.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock};
+
+use hyper::Method;
+
+use crate::{
+    http::{
+        agent, catalog, health,
+        query::{Plus, Query, percent_decode},
+        reply::{Layout, Reply},
+    },
+    view::{AgentInfo, View},
+};
+
+/// What a handler is told of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    /// The variable part of the path, decoded; empty if the path has none.
+    pub(crate) param: &'a str,
+    pub(crate) query: &'a Query,
+}
+
+impl Call<'_> {
+    /// How JSON is to be laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        if self.query.has("pretty") { Layout::Pretty } else { Layout::Compact }
+    }
+}
+
+/// A pure function: the same view, agent and call give the same reply.
+pub(crate) type Read = fn(&View, &AgentInfo, &Call<'_>) -> Reply;
+
+/// What needs more than the view: counters, the host, the node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// `agent/self`.
+    Myself,
+    /// `agent/host`.
+    Host,
+    /// `agent/metrics`.
+    Metrics,
+    /// `agent/join`.
+    Join,
+    /// `agent/leave`.
+    Leave,
+    /// `agent/force-leave`.
+    ForceLeave,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Handler {
+    /// From the view alone.
+    Plain(Read),
+    /// From the view alone, about a datacenter (`dc`, `stale`, `consistent`).
+    Status(Read),
+    /// The same, with read headers and blocking queries.
+    Blocking(Read),
+    /// By asking around.
+    Action(Action),
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) pattern: &'static str,
+    pub(crate) handler: Handler,
+    about: &'static str,
+}
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal $handler:expr, $about:literal;)+) => {
+        /// All there is.
+        static ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            pattern: $pattern,
+            handler: $handler,
+            about: $about,
+        },)+];
+    };
+}
+
+routes! {
+    GET "/" Handler::Plain(agent::index), "says who answers";
+    GET "/v1/agent/members" Handler::Plain(agent::members), "all members, in any state";
+    GET "/v1/agent/self" Handler::Action(Action::Myself), "this agent and its counters";
+    GET "/v1/agent/host" Handler::Action(Action::Host), "the host: memory, CPUs, disk";
+    GET "/v1/agent/metrics" Handler::Action(Action::Metrics),
+        "counters and gauges; `?format=prometheus`";
+    PUT "/v1/agent/join/{address}" Handler::Action(Action::Join), "join the cluster of a member";
+    PUT "/v1/agent/leave" Handler::Action(Action::Leave), "leave the cluster and end";
+    PUT "/v1/agent/force-leave/{node}" Handler::Action(Action::ForceLeave),
+        "declare a failed member as left; `?prune` forgets it";
+    GET "/v1/catalog/datacenters" Handler::Blocking(catalog::datacenters), "the datacenters";
+    GET "/v1/catalog/nodes" Handler::Blocking(catalog::nodes),
+        "members that have not left; `?node-meta=k:v`";
+    GET "/v1/catalog/node/{node}" Handler::Blocking(catalog::node), "one member, its services";
+    GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
+    GET "/v1/health/state/{state}" Handler::Blocking(health::state),
+        "the checks in a state: any, passing, warning, critical";
+    GET "/v1/status/leader" Handler::Status(agent::leader), "the leader's address, or empty";
+    GET "/v1/status/peers" Handler::Status(agent::peers), "the addresses of the voters";
+}
+
+/// The routes of one path, with the value of its `Allow` header.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    routes: Vec<&'static Route>,
+    pub(crate) allow: &'static str,
+}
+
+impl Resource {
+    /// The route of a method.
+    pub(crate) fn route(&self, method: &Method) -> Option<&'static Route> {
+        self.routes.iter().find(|r| r.method == *method).copied()
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(crate) enum Target<'p> {
+    /// To a resource, with the variable part of the path as it was written.
+    Found(&'static Resource, &'p str),
+    /// Its variable part is empty: the name of it.
+    Incomplete(&'static str),
+    /// Nowhere.
+    Unknown,
+}
+
+static ROUTER: LazyLock<matchit::Router<Resource>> = LazyLock::new(build);
+
+fn build() -> matchit::Router<Resource> {
+    let mut by_pattern: BTreeMap<&'static str, Vec<&'static Route>> = BTreeMap::new();
+    for route in ROUTES {
+        by_pattern.entry(route.pattern).or_default().push(route);
+    }
+    let mut router = matchit::Router::new();
+    for (pattern, routes) in by_pattern {
+        let mut allow = String::from("OPTIONS");
+        for route in &routes {
+            allow.push(',');
+            allow.push_str(route.method.as_str());
+        }
+        // Once per process and path: leaked so that replies can borrow it.
+        let resource = Resource { routes, allow: allow.leak() };
+        if let Err(e) = router.insert(pattern, resource) {
+            unreachable!("two patterns of the route table exclude each other: {e}");
+        }
+    }
+    router
+}
+
+/// Finds the resource of a path.
+pub(crate) fn find(path: &str) -> Target<'_> {
+    let router = &*ROUTER;
+    if let Ok(found) = router.at(path) {
+        let param = found.params.iter().next().map_or("", |(_, v)| v);
+        return Target::Found(found.value, param);
+    }
+    if !path.ends_with('/') {
+        return Target::Unknown;
+    }
+    let missing = ROUTES.iter().find_map(|r| {
+        let (head, name) = r.pattern.rsplit_once('/')?;
+        let name = name.strip_prefix('{')?.strip_suffix('}')?;
+        (path.strip_suffix('/') == Some(head)).then_some(name)
+    });
+    missing.map_or(Target::Unknown, Target::Incomplete)
+}
+
+/// The variable part of a path, decoded; `None` if it is broken.
+pub(crate) fn decode_param(raw: &str) -> Option<std::borrow::Cow<'_, str>> {
+    percent_decode(raw, Plus::Literal)
+}
+
+/// The table as Markdown, for the docs.
+pub fn routes_as_markdown() -> String {
+    let mut out = String::from("| Method | Path | |\n|---|---|---|\n");
+    for r in ROUTES {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "| {} | `{}` | {} |", r.method, r.pattern, r.about);
+    }
+    out
+}

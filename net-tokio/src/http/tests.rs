@@ -1,0 +1,414 @@
+//! Every endpoint on a hand-made view, the route table, blocking queries in paused time.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::{Method, StatusCode, Uri};
+use quorate_core::{
+    CommandError, JoinError, Label, Name, NodeId, Pairs, Record, Role, Stats, StreamError, Version,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::{
+    handle::{AgentHandle, HandleParts, Request, RequestError},
+    http::{HttpConfig, api::Api, join_failure, join_failures, reply::Reply},
+    view::{AgentInfo, Member, Status, View},
+};
+
+pub(super) const SERVER: Role = Role::Server { port: 8300, expect: 1, bootstrap: false };
+
+pub(super) fn member(name: &str, last: u8, role: Role, status: Status) -> Member {
+    let record = Record {
+        id: NodeId::from_bytes([last; 16]),
+        version: Version::default(),
+        name: Name::new(name).unwrap(),
+        addr: format!("127.0.0.{last}:8301").parse().unwrap(),
+        role,
+        protocol: (1, 1),
+        tags: Pairs::new([("build", "0.1.0")]).unwrap(),
+        meta: Pairs::new([("rack", format!("r{}", last % 2))]).unwrap(),
+    };
+    let (create_index, modify_index) = (u64::from(last), u64::from(last) + 1);
+    Member { record: Arc::new(record), status, suspect: false, create_index, modify_index }
+}
+
+pub(super) fn view(index: u64) -> View {
+    let members = vec![
+        member("gone", 13, Role::Client, Status::Left),
+        member("agent-two", 11, Role::Client, Status::Alive),
+        member("dead", 12, Role::Client, Status::Failed),
+        member("agent-one", 10, SERVER, Status::Alive),
+    ];
+    View::new(index, NodeId::from_bytes([10; 16]), Label::new("dc1").unwrap(), members)
+}
+
+pub(super) fn info() -> AgentInfo {
+    AgentInfo {
+        version: "0.1.0".into(),
+        revision: String::new(),
+        name: Name::new("agent-one").unwrap(),
+        id: NodeId::from_bytes([10; 16]),
+        label: Label::new("dc1").unwrap(),
+        role: SERVER,
+        advertise: "127.0.0.10:8301".parse().unwrap(),
+        domain: "consul".into(),
+        alt_domain: None,
+        dns_addrs: vec!["127.0.0.1:8600".parse().unwrap()],
+        http_addrs: vec!["127.0.0.1:8500".parse().unwrap()],
+    }
+}
+
+/// Plays the driver: refuses joins to all but 127.0.0.11, leaves, knows nobody named `x`.
+pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<String>> {
+    tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Join { addr, reply } => {
+                    seen.push(format!("join {addr}"));
+                    let refused = RequestError::Join(JoinError::Stream(StreamError::Refused));
+                    let ok = addr.ip().to_string() == "127.0.0.11";
+                    reply.send(if ok { Ok(1) } else { Err(refused) }).unwrap();
+                }
+                Request::Leave { reply } => {
+                    seen.push("leave".into());
+                    reply.send(Ok(1)).unwrap();
+                }
+                Request::ForceLeave { name, prune, reply } => {
+                    seen.push(format!("force-leave {name} {prune}"));
+                    let unknown = RequestError::Command(CommandError::UnknownMember(name.clone()));
+                    reply.send(if name.as_str() == "x" { Err(unknown) } else { Ok(()) }).unwrap();
+                }
+                Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
+            }
+        }
+        seen
+    })
+}
+
+struct Rig {
+    api: Arc<Api>,
+    view: Arc<arc_swap::ArcSwap<View>>,
+    index: watch::Sender<u64>,
+    stop: watch::Sender<bool>,
+    driver: JoinHandle<Vec<String>>,
+}
+
+fn rig() -> Rig {
+    let (handle, HandleParts { view, index, requests }) = AgentHandle::new(info(), view(20));
+    let (stop, stopped) = watch::channel(false);
+    let api = Arc::new(Api::new(handle, HttpConfig::default(), stopped));
+    Rig { api, view, index, stop, driver: driver(requests) }
+}
+
+impl Rig {
+    async fn ask(&self, method: Method, path: &str) -> Reply {
+        self.api.answer(&method, &path.parse::<Uri>().unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let reply = self.ask(Method::GET, path).await;
+        assert_eq!(reply.status, StatusCode::OK, "{path}: {:?}", reply.body);
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    }
+
+    async fn code(&self, method: Method, path: &str) -> (u16, String) {
+        let reply = self.ask(method, path).await;
+        (reply.status.as_u16(), String::from_utf8(reply.body.to_vec()).unwrap())
+    }
+
+    fn publish(&self, index: u64) {
+        self.view.store(Arc::new(view(index)));
+        self.index.send(index).unwrap();
+    }
+}
+
+const SERVER_JSON: &str = concat!(
+    r#"{"Name":"agent-one","Addr":"127.0.0.10","Port":8301,"Tags":{"build":"0.1.0","#,
+    r#""dc":"dc1","expect":"1","id":"0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a","port":"8300","#,
+    r#""raft_vsn":"3","role":"consul","segment":"","vsn":"2","vsn_max":"3","vsn_min":"2"},"#,
+    r#""Status":1,"ProtocolMin":1,"ProtocolMax":5,"ProtocolCur":2,"DelegateMin":2,"#,
+    r#""DelegateMax":5,"DelegateCur":4}"#,
+);
+const TWO_NODE: &str = concat!(
+    r#"{"ID":"0b0b0b0b-0b0b-0b0b-0b0b-0b0b0b0b0b0b","Node":"agent-two","#,
+    r#""Address":"127.0.0.11","Datacenter":"dc1","TaggedAddresses":{"lan":"127.0.0.11","#,
+    r#""lan_ipv4":"127.0.0.11","wan":"127.0.0.11","wan_ipv4":"127.0.0.11"},"#,
+    r#""Meta":{"rack":"r1"},"CreateIndex":11,"ModifyIndex":12}"#,
+);
+const DEAD_CHECK: &str = concat!(
+    r#"{"Node":"dead","CheckID":"serfHealth","Name":"Serf Health Status","Status":"critical","#,
+    r#""Notes":"","Output":"Agent not live or unreachable","ServiceID":"","ServiceName":"","#,
+    r#""ServiceTags":[],"Type":"","Definition":{},"CreateIndex":12,"ModifyIndex":13}"#,
+);
+
+fn names(json: &str, key: &str) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    let list = value.as_array().unwrap();
+    list.iter().map(|v| v[key].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn members_lists_all() {
+    let rig = rig();
+    let all = rig.get("/v1/agent/members").await;
+    assert!(all.starts_with(&format!("[{SERVER_JSON},")), "{all}");
+    assert_eq!(names(&all, "Name"), ["agent-one", "agent-two", "dead", "gone"]);
+    assert_eq!(rig.get("/v1/agent/members?segment=_all").await, all);
+    let value: serde_json::Value = serde_json::from_str(&all).unwrap();
+    let status: Vec<_> = (0..4).map(|i| value[i]["Status"].as_u64().unwrap()).collect();
+    assert_eq!(status, [1, 1, 4, 3]);
+    assert_eq!(value[1]["Tags"]["role"], "node");
+    assert_eq!(rig.code(Method::GET, "/v1/agent/members?wan=1").await.0, 400);
+}
+
+#[tokio::test]
+async fn catalog_has_who_has_not_left() {
+    let rig = rig();
+    let nodes = rig.get("/v1/catalog/nodes").await;
+    assert_eq!(names(&nodes, "Node"), ["agent-one", "agent-two", "dead"]);
+    assert!(nodes.contains(TWO_NODE), "{nodes}");
+    let some = rig.get("/v1/catalog/nodes?node-meta=rack:r1").await;
+    assert_eq!(some, format!("[{TWO_NODE}]"));
+    assert_eq!(rig.get("/v1/catalog/nodes?node-meta=rack:r1&node-meta=a:b").await, "[]");
+    assert_eq!(rig.get("/v1/catalog/datacenters").await, r#"["dc1"]"#);
+    let two = rig.get("/v1/catalog/node/AGENT-two").await;
+    assert_eq!(two, format!(r#"{{"Node":{TWO_NODE},"Services":{{}}}}"#));
+    let one = rig.get("/v1/catalog/node/agent-one").await;
+    let service = concat!(
+        r#""Services":{"consul":{"ID":"consul","Service":"consul","Tags":[],"Address":"","#,
+        r#""Meta":{"raft_version":"3","serf_protocol_current":"2","serf_protocol_max":"5","#,
+        r#""serf_protocol_min":"1","version":"0.1.0"},"Port":8300,"Weights":{"Passing":1,"#,
+        r#""Warning":1},"EnableTagOverride":false,"Proxy":{"MeshGateway":{},"Expose":{}},"#,
+        r#""Connect":{},"CreateIndex":10,"ModifyIndex":11}}}"#,
+    );
+    assert!(one.ends_with(service), "{one}");
+    for unknown in ["nobody", "gone"] {
+        assert_eq!(rig.get(&format!("/v1/catalog/node/{unknown}")).await, "null");
+        assert_eq!(rig.get(&format!("/v1/health/node/{unknown}")).await, "[]");
+    }
+}
+
+#[tokio::test]
+async fn health_follows_the_status() {
+    let rig = rig();
+    assert_eq!(rig.get("/v1/health/node/Dead").await, format!("[{DEAD_CHECK}]"));
+    assert_eq!(rig.get("/v1/health/state/critical").await, format!("[{DEAD_CHECK}]"));
+    let passing = rig.get("/v1/health/state/passing").await;
+    assert_eq!(names(&passing, "Node"), ["agent-one", "agent-two"]);
+    assert_eq!(names(&passing, "Output")[0], "Agent alive and reachable");
+    assert_eq!(rig.get("/v1/health/state/warning").await, "[]");
+    assert_eq!(names(&rig.get("/v1/health/state/any").await, "Node").len(), 3);
+    let (code, text) = rig.code(Method::GET, "/v1/health/state/passed").await;
+    assert!(code == 400 && text.contains("'passed'"), "{code} {text}");
+}
+
+#[tokio::test]
+async fn status_and_self() {
+    let rig = rig();
+    assert_eq!(rig.get("/").await, "Consul Agent");
+    assert_eq!(rig.get("/v1/status/leader").await, r#""127.0.0.10:8300""#);
+    assert_eq!(rig.get("/v1/status/peers").await, r#"["127.0.0.10:8300"]"#);
+    let text = rig.get("/v1/agent/self").await;
+    let config = concat!(
+        r#"{"Config":{"Datacenter":"dc1","NodeName":"agent-one","#,
+        r#""NodeID":"0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a","Revision":"","Server":true,"#,
+        r#""Version":"0.1.0"},"DebugConfig":{"#,
+    );
+    assert!(text.starts_with(config), "{text}");
+    assert!(text.contains(&format!(r#""Member":{SERVER_JSON},"Stats":{{"#)), "{text}");
+    assert!(text.ends_with(r#""Meta":{"rack":"r0"}}"#), "{text}");
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["Coord"]["Vec"].as_array().unwrap().len(), 8);
+    assert_eq!(value["Stats"]["consul"]["leader"], "true");
+    assert_eq!(value["Stats"]["serf_lan"]["members"], "4");
+    assert_eq!(value["Stats"]["serf_lan"]["failed"], "1");
+    assert_eq!(value["Stats"]["raft"]["num_peers"], "0");
+}
+
+#[tokio::test]
+async fn host_and_metrics() {
+    let rig = rig();
+    let host: serde_json::Value = serde_json::from_str(&rig.get("/v1/agent/host").await).unwrap();
+    let keys: Vec<_> = host.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["Memory", "CPU", "Host", "Disk", "CollectionTime", "Errors"]);
+    let metrics: serde_json::Value =
+        serde_json::from_str(&rig.get("/v1/agent/metrics").await).unwrap();
+    let keys: Vec<_> = metrics.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["Timestamp", "Gauges", "Points", "Counters", "Samples"]);
+    let find = |list: &str, name: &str| {
+        let list = metrics[list].as_array().unwrap();
+        list.iter().find(|m| m["Name"] == name).unwrap_or_else(|| panic!("{name}")).clone()
+    };
+    assert_eq!(find("Gauges", "quorate.view_index")["Value"], 20);
+    assert_eq!(find("Gauges", "quorate.members")["Labels"]["status"], "alive");
+    assert_eq!(find("Counters", "quorate.datagrams_in")["Count"], 0);
+    assert_eq!(find("Counters", "quorate.http_requests")["Sum"], 1);
+    let text = rig.get("/v1/agent/metrics?format=prometheus").await;
+    for line in [
+        "quorate_members{status=\"alive\"} 2",
+        "quorate_members{status=\"failed\"} 1",
+        "quorate_view_index 20",
+        "# TYPE quorate_datagrams_in counter",
+        "quorate_datagrams_in_total 0",
+        "quorate_http_requests_total 2",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    assert_eq!(rig.code(Method::GET, "/v1/agent/metrics?format=xml").await.0, 400);
+}
+
+#[tokio::test]
+async fn commands_reach_the_node() {
+    let rig = rig();
+    let put = |path: &'static str| rig.code(Method::PUT, path);
+    let done = (200, String::new());
+    assert_eq!(put("/v1/agent/join/127.0.0.11").await, done);
+    assert_eq!(put("/v1/agent/join/127.0.0.11%3A9301").await, done);
+    let (code, text) = put("/v1/agent/join/127.0.0.99").await;
+    let line = "1 error occurred: * Failed to join 127.0.0.99: dial tcp 127.0.0.99:8301: \
+                connect: connection refused";
+    assert_eq!((code, text.as_str()), (500, line));
+    let (code, text) = put("/v1/agent/join/127.0.0.300").await;
+    assert!(code == 500 && text.starts_with("1 error occurred: * Failed to resolve 127.0.0.300: "));
+    assert_eq!(put("/v1/agent/force-leave/DEAD?prune").await, done);
+    assert_eq!(put("/v1/agent/force-leave/dead").await, done);
+    let unknown = (500, "agent: No node found with name 'x'".to_owned());
+    assert_eq!(put("/v1/agent/force-leave/x").await, unknown);
+    let no_name = (500, "agent: No node found with name 'a b'".to_owned());
+    assert_eq!(put("/v1/agent/force-leave/a%20b").await, no_name);
+    let leave = rig.ask(Method::PUT, "/v1/agent/leave").await;
+    assert!(leave.status == StatusCode::OK && leave.close && leave.body.is_empty());
+    drop(rig.api);
+    let seen = rig.driver.await.unwrap();
+    assert_eq!(
+        seen,
+        [
+            "join 127.0.0.11:8301",
+            "join 127.0.0.11:9301",
+            "join 127.0.0.99:8301",
+            "force-leave dead true",
+            "force-leave dead false",
+            "force-leave x false",
+            "leave",
+        ]
+    );
+}
+
+#[test]
+fn join_failures_are_one_line() {
+    let addr = "[::1]:8301".parse().unwrap();
+    let timed_out = RequestError::Join(JoinError::Stream(StreamError::TimedOut));
+    let wrong = RequestError::Join(JoinError::WrongLabel {
+        name: Name::new("x").unwrap(),
+        label: Label::new("y").unwrap(),
+    });
+    let both = [join_failure(addr, &timed_out), join_failure(addr, &wrong)];
+    assert_eq!(
+        join_failures(&both),
+        "2 errors occurred: * Failed to join ::1: dial tcp [::1]:8301: i/o timeout \
+         * Failed to join ::1: Member 'x' part of wrong datacenter 'y'"
+    );
+}
+
+#[tokio::test]
+async fn the_table_routes() {
+    let rig = rig();
+    for path in ["/nope", "/v1", "/v1/agent", "/v1/agent/members/", "/v1/catalog/node/a/b"] {
+        assert_eq!(rig.code(Method::GET, path).await, (404, String::new()), "{path}");
+    }
+    let missing = rig.code(Method::GET, "/v1/catalog/node/").await;
+    assert_eq!(missing, (400, "Missing node at the end of the path".to_owned()));
+    for (method, path, allow) in [
+        (Method::POST, "/v1/agent/members", "OPTIONS,GET"),
+        (Method::HEAD, "/v1/catalog/nodes", "OPTIONS,GET"),
+        (Method::GET, "/v1/agent/leave", "OPTIONS,PUT"),
+        (Method::DELETE, "/v1/agent/join/a", "OPTIONS,PUT"),
+    ] {
+        let reply = rig.ask(method.clone(), path).await;
+        assert_eq!((reply.status.as_u16(), reply.allow), (405, Some(allow)), "{path}");
+        assert_eq!(reply.body, format!("method {method} not allowed"));
+        let reply = rig.ask(Method::OPTIONS, path).await;
+        assert_eq!((reply.status.as_u16(), reply.allow), (200, Some(allow)), "{path}");
+        assert!(reply.body.is_empty());
+    }
+    let doc = super::routes_as_markdown();
+    assert!(doc.contains("| PUT | `/v1/agent/force-leave/{node}` |"), "{doc}");
+}
+
+#[tokio::test]
+async fn parameters_of_reads() {
+    let rig = rig();
+    let pretty = rig.get("/v1/catalog/datacenters?pretty").await;
+    assert_eq!(pretty, "[\n    \"dc1\"\n]\n");
+    let get = |path: &'static str| rig.code(Method::GET, path);
+    assert_eq!(get("/v1/catalog/nodes?dc=DC1").await.0, 200);
+    let far = (500, "No path to datacenter".to_owned());
+    for path in ["/v1/catalog/nodes?dc=zz", "/v1/status/leader?dc=zz", "/v1/health/node/a?dc=zz"] {
+        assert_eq!(get(path).await, far, "{path}");
+    }
+    assert_eq!(get("/v1/catalog/nodes?stale").await.0, 200);
+    assert_eq!(get("/v1/catalog/nodes?near=agent-two").await.0, 200);
+    for path in [
+        "/v1/catalog/nodes?stale&consistent",
+        "/v1/catalog/nodes?filter=Node==a",
+        "/v1/catalog/nodes?index=x",
+        "/v1/catalog/nodes?wait=10",
+        "/v1/catalog/nodes?index=1&wait=-1s",
+        "/v1/catalog/nodes?a=%zz",
+        "/v1/catalog/node/%ff",
+    ] {
+        let (code, text) = get(path).await;
+        assert!(code == 400 && !text.is_empty(), "{path}: {code} {text}");
+    }
+    let meta = rig.ask(Method::GET, "/v1/catalog/nodes").await.meta.unwrap();
+    assert_eq!((meta.index, meta.known_leader), (20, true));
+    assert!(rig.ask(Method::GET, "/v1/agent/members").await.meta.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_query_waits_for_its_time_or_a_change() {
+    let rig = rig();
+    let index = |reply: Reply| reply.meta.unwrap().index;
+    // Any other index than ours is answered at once, a higher one too (the agent restarted).
+    let start = Instant::now();
+    for path in ["/v1/catalog/nodes?index=19", "/v1/catalog/nodes?index=21&wait=10m"] {
+        assert_eq!(index(rig.ask(Method::GET, path).await), 20);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // Time out: between the wait and a sixteenth more.
+    assert_eq!(index(rig.ask(Method::GET, "/v1/health/state/any?index=20&wait=16s").await), 20);
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(16) && waited < Duration::from_millis(17_010));
+    // A change wakes it, and the answer has the new view.
+    let api = Arc::clone(&rig.api);
+    let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
+    let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+    tokio::time::sleep(Duration::from_secs(250)).await;
+    assert!(!waiting.is_finished());
+    rig.publish(33);
+    assert_eq!(index(waiting.await.unwrap()), 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_query_ends_with_the_agent() {
+    for by_stop in [true, false] {
+        let rig = rig();
+        let api = Arc::clone(&rig.api);
+        let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
+        let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        if by_stop {
+            rig.stop.send(true).unwrap();
+        } else {
+            drop(rig.index);
+        }
+        assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
+        assert!(start.elapsed() < Duration::from_secs(1), "by_stop {by_stop}");
+    }
+}

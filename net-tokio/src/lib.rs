@@ -1,0 +1,20 @@
+//! quorate on real hosts: the one task that owns the node, its sockets and disk, and the DNS and
+//! HTTP servers that read from an immutable view of it.
+//!
+//! Code map: [`view`] is what readers see; [`handle`] is how commands reach the node; `driver`
+//! owns the node and drains it; `persist` is the data directory; [`dns`] and [`http`] are pure
+//! functions from (view, request) to response with thin servers around them.
+
+pub mod address;
+pub mod agent;
+pub mod clock;
+pub mod consul;
+pub mod counters;
+pub mod dns;
+mod driver;
+pub mod handle;
+pub mod http;
+pub mod persist;
+pub mod retry;
+pub mod transport;
+pub mod view;

@@ -1,0 +1,198 @@
+//! The member list as DNS and HTTP see it: immutable, cheap to share, never in the node's way.
+//!
+//! The driver builds a new [`View`] after a change and swaps it in; readers keep the one they
+//! have for as long as they answer. Invariant: `index` rises with every change and is never 0.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use quorate_core::{Label, Name, NodeId, Record, Role};
+
+/// Serf's status codes, as `agent/members` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Status {
+    /// Works (or is merely suspected).
+    Alive = 1,
+    /// Is leaving.
+    Leaving = 2,
+    /// Left.
+    Left = 3,
+    /// Failed.
+    Failed = 4,
+}
+
+impl Status {
+    /// The word in the `Status` column of `members`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Leaving => "leaving",
+            Self::Left => "left",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status of a code, as in JSON.
+    pub const fn from_code(code: u64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Alive),
+            2 => Some(Self::Leaving),
+            3 => Some(Self::Left),
+            4 => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it published.
+    pub record: Arc<Record>,
+    /// What it is held to be.
+    pub status: Status,
+    /// Is it accused at the moment? (It counts as alive.)
+    pub suspect: bool,
+    /// The index at which it was first seen.
+    pub create_index: u64,
+    /// The index at which it last changed.
+    pub modify_index: u64,
+}
+
+/// What is known at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Rises with every change; starts at 1.
+    pub index: u64,
+    /// This agent's node id.
+    pub local_id: NodeId,
+    /// The datacenter.
+    pub label: Label,
+    /// All members, this agent among them, sorted: servers first, then by name, then by id.
+    members: Vec<Member>,
+    by_name: BTreeMap<String, usize>,
+    by_ip: BTreeMap<IpAddr, usize>,
+}
+
+impl View {
+    /// Sorts and indexes `members`. Where two share a name or address, the more alive wins.
+    pub fn new(index: u64, local_id: NodeId, label: Label, mut members: Vec<Member>) -> Self {
+        members.sort_by(|a, b| Self::sort_key(a).cmp(&Self::sort_key(b)));
+        let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
+        let mut by_ip: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let better = |new: usize, old: usize| {
+            Self::liveness(&members[new]) > Self::liveness(&members[old])
+        };
+        for (i, m) in members.iter().enumerate() {
+            let name = by_name.entry(m.record.name.as_str().to_ascii_lowercase()).or_insert(i);
+            if better(i, *name) {
+                *name = i;
+            }
+            let ip = by_ip.entry(m.record.addr.ip()).or_insert(i);
+            if better(i, *ip) {
+                *ip = i;
+            }
+        }
+        Self { index, local_id, label, members, by_name, by_ip }
+    }
+
+    fn sort_key(m: &Member) -> (bool, &str, NodeId) {
+        (!m.record.role.is_server(), m.record.name.as_str(), m.record.id)
+    }
+
+    /// Alive before leaving before failed before left; the newer version among equals.
+    fn liveness(m: &Member) -> (u8, u64) {
+        let rank = match m.status {
+            Status::Alive => 3,
+            Status::Leaving => 2,
+            Status::Failed => 1,
+            Status::Left => 0,
+        };
+        (rank, m.record.version.generation)
+    }
+
+    /// All members: servers first, then by name.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of that name; letter case does not matter.
+    pub fn by_name(&self, name: &str) -> Option<&Member> {
+        self.by_name.get(&name.to_ascii_lowercase()).map(|&i| &self.members[i])
+    }
+
+    /// A member at that address.
+    pub fn by_ip(&self, ip: IpAddr) -> Option<&Member> {
+        self.by_ip.get(&ip).map(|&i| &self.members[i])
+    }
+
+    /// This agent.
+    pub fn local(&self) -> Option<&Member> {
+        self.members.iter().find(|m| m.record.id == self.local_id)
+    }
+
+    /// Servers that are alive.
+    pub fn live_servers(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|m| m.record.role.is_server() && m.status == Status::Alive)
+    }
+
+    /// The address for servers among themselves, if the member is one.
+    pub fn server_addr(m: &Member) -> Option<SocketAddr> {
+        match m.record.role {
+            Role::Server { port, .. } => Some(SocketAddr::new(m.record.addr.ip(), port)),
+            Role::Client => None,
+        }
+    }
+
+    /// The leader, where there can be no doubt: the only live server, told to be on its own.
+    /// Several servers have none until there is an election.
+    pub fn leader(&self) -> Option<SocketAddr> {
+        let mut servers = self.live_servers();
+        let only = servers.next()?;
+        if servers.next().is_some() {
+            return None;
+        }
+        match only.record.role {
+            Role::Server { expect: 1, .. } | Role::Server { bootstrap: true, .. } => {
+                Self::server_addr(only)
+            }
+            _ => None,
+        }
+    }
+
+    /// The initial voters (`status/peers`): the lone server until a quorum can be agreed on.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        self.leader().into_iter().collect()
+    }
+}
+
+/// What does not change while the agent runs, for banners, `agent/self` and the like.
+#[derive(Clone, Debug)]
+pub struct AgentInfo {
+    /// The version of the build, as in `build=` tags.
+    pub version: String,
+    /// The revision of the build, or empty.
+    pub revision: String,
+    /// This agent's name.
+    pub name: Name,
+    /// This agent's id.
+    pub id: NodeId,
+    /// The datacenter.
+    pub label: Label,
+    /// Client or server.
+    pub role: Role,
+    /// The gossip address that is advertised.
+    pub advertise: SocketAddr,
+    /// `consul.` and the like: without dots at the ends, in lower case.
+    pub domain: String,
+    /// A second domain that is answered too.
+    pub alt_domain: Option<String>,
+    /// The DNS addresses in use.
+    pub dns_addrs: Vec<SocketAddr>,
+    /// The HTTP addresses in use.
+    pub http_addrs: Vec<SocketAddr>,
+}

@@ -1,0 +1,436 @@
+//! The safety invariants of the protocol as named checkers, fed with what each node shows.
+//!
+//! The checker keeps its own account of every member's own history and of every node's view of
+//! every other, and compares. It never asks the protocol what it should have done.
+//!
+//! Guarantee: each `fed` fact is checked against all that was fed before; cost per event is
+//! constant, per listing linear.
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt};
+
+use quorate_core::{Limits, State, Version};
+
+/// Names one invariant of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// A stored version never goes down until it is pruned.
+    S1,
+    /// Left or failed at a version becomes alive only above it, also across pruning.
+    S2,
+    /// Nobody but the subject creates a higher version.
+    S3,
+    /// One content per id and version.
+    S4,
+    /// A node never publishes itself as suspect or failed.
+    S5,
+    /// A refutation exceeds its accusation and never wraps.
+    S6,
+    /// Events alternate, and replaying them gives the member list.
+    S7,
+    /// All caps hold.
+    S8,
+    /// Arbitrary bytes never panic.
+    S10,
+}
+
+impl Invariant {
+    /// Its name in failures, file names and docs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S1 => "S1-version-goes-down",
+            Self::S2 => "S2-resurrection",
+            Self::S3 => "S3-foreign-version",
+            Self::S4 => "S4-two-contents",
+            Self::S5 => "S5-self-accusation",
+            Self::S6 => "S6-weak-refutation",
+            Self::S7 => "S7-events",
+            Self::S8 => "S8-cap",
+            Self::S10 => "S10-panic",
+        }
+    }
+}
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// What was seen, for people.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant.name(), self.message)
+    }
+}
+
+fn broken<T>(invariant: Invariant, message: String) -> Result<T, Violation> {
+    Err(Violation { invariant, message })
+}
+
+/// What a node says of a member: who, which version, which content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The member, as an index that the caller gives out.
+    pub subject: u32,
+    /// Its version.
+    pub version: Version,
+    /// A hash of its record.
+    pub content: u64,
+}
+
+/// What an event told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// New or back.
+    Alive,
+    /// Published a change.
+    Updated,
+    /// Accused.
+    Suspected,
+    /// Spoke up.
+    SuspicionRefuted,
+    /// Failed.
+    Failed,
+    /// Left.
+    Left,
+    /// Forgotten.
+    Reaped,
+}
+
+/// A node's view of one member: 24 bytes, since there are as many as pairs of nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct View {
+    version: Version,
+    /// By events: live, failed or left; none: not a member.
+    told: Option<State>,
+    /// Counts the listings, to find who is missing in the newest.
+    listed: u8,
+}
+
+/// One process's account.
+#[derive(Clone, Debug, Default)]
+struct Observer {
+    itself: u32,
+    views: Vec<View>,
+    /// Versions at which members failed or left here, also after they were forgotten.
+    dead: BTreeMap<u32, (Version, State)>,
+    /// Events were lost: what they told is unknown until the next listing.
+    lossy: bool,
+    round: u8,
+}
+
+impl Observer {
+    fn view(&mut self, subject: u32) -> &mut View {
+        let i = subject as usize;
+        if self.views.len() <= i {
+            self.views.resize(i + 1, View::default());
+        }
+        &mut self.views[i]
+    }
+
+    fn checks_death(&mut self, seen: Seen) -> Result<(), Violation> {
+        let Some((at, state)) = self.dead.get(&seen.subject).copied() else { return Ok(()) };
+        let above = if state == State::Left {
+            seen.version.generation > at.generation
+        } else {
+            seen.version > at
+        };
+        if above {
+            self.dead.remove(&seen.subject);
+            return Ok(());
+        }
+        broken(Invariant::S2, format!("alive at {} although it was {state} at {at}", seen.version))
+    }
+
+    fn checks_version(&mut self, seen: Seen) -> Result<(), Violation> {
+        let view = self.view(seen.subject);
+        if seen.version < view.version {
+            let known = view.version;
+            return broken(
+                Invariant::S1,
+                format!("the stored version goes from {known} to {}", seen.version),
+            );
+        }
+        view.version = seen.version;
+        Ok(())
+    }
+
+    fn buries(&mut self, seen: Seen, state: State) {
+        let entry = self.dead.entry(seen.subject).or_insert((seen.version, state));
+        if seen.version >= entry.0 || state == State::Left {
+            *entry = (seen.version.max(entry.0), state);
+        }
+    }
+}
+
+/// A member's own history.
+#[derive(Clone, Debug, Default)]
+struct Subject {
+    /// What it published, oldest first. The oldest are forgotten.
+    published: Vec<(Version, u64)>,
+}
+
+impl Subject {
+    /// More are not kept: a sim of days would grow without bound.
+    const KEPT: usize = 256;
+
+    fn highest(&self) -> Option<Version> {
+        self.published.last().map(|p| p.0)
+    }
+}
+
+/// All accounts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Checker {
+    subjects: Vec<Subject>,
+    observers: Vec<Observer>,
+}
+
+impl Checker {
+    /// A process of member `itself` starts at place `observer` and knows nothing.
+    pub fn starts(&mut self, observer: u32, itself: u32) {
+        let i = observer as usize;
+        if self.observers.len() <= i {
+            self.observers.resize_with(i + 1, Observer::default);
+        }
+        self.observers[i] = Observer { itself, ..Observer::default() };
+    }
+
+    /// The process at `observer` has this record of itself now.
+    ///
+    /// # Errors
+    /// S1 if its own version goes down (also across restarts), S4.
+    pub fn publishes(&mut self, own: Seen) -> Result<(), Violation> {
+        let subject = self.subject(own.subject);
+        if let Some((version, content)) = subject.published.last().copied() {
+            if own.version < version {
+                return broken(
+                    Invariant::S1,
+                    format!("its own version goes from {version} to {}", own.version),
+                );
+            }
+            if own.version == version {
+                return if content == own.content {
+                    Ok(())
+                } else {
+                    broken(Invariant::S4, format!("two own records at {version}"))
+                };
+            }
+        }
+        if subject.published.len() >= Subject::KEPT {
+            subject.published.drain(..Subject::KEPT / 2);
+        }
+        subject.published.push((own.version, own.content));
+        Ok(())
+    }
+
+    /// A new process must begin above all that it ever published.
+    ///
+    /// # Errors
+    /// S1.
+    pub fn begins(&mut self, own: Seen) -> Result<(), Violation> {
+        match self.subject(own.subject).highest() {
+            Some(v) if own.version <= v => broken(
+                Invariant::S1,
+                format!("started at {}, although {v} was published before", own.version),
+            ),
+            _ => self.publishes(own),
+        }
+    }
+
+    fn subject(&mut self, i: u32) -> &mut Subject {
+        let i = i as usize;
+        if self.subjects.len() <= i {
+            self.subjects.resize_with(i + 1, Subject::default);
+        }
+        &mut self.subjects[i]
+    }
+
+    /// The version is one that the subject itself published, with that content.
+    fn checks_origin(&mut self, seen: Seen) -> Result<(), Violation> {
+        let subject = self.subject(seen.subject);
+        match subject.highest() {
+            Some(v) if seen.version <= v => {}
+            highest => {
+                let own = highest.map_or_else(|| "none".to_owned(), |v| v.to_string());
+                return broken(
+                    Invariant::S3,
+                    format!("version {} is known, its own highest is {own}", seen.version),
+                );
+            }
+        }
+        let at = subject.published.binary_search_by_key(&seen.version, |p| p.0);
+        match at.ok().map(|i| subject.published[i].1) {
+            Some(content) if content != seen.content => {
+                broken(Invariant::S4, format!("another record at {}", seen.version))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The process at `observer` told of a member.
+    ///
+    /// # Errors
+    /// S1, S2, S3, S4, S7.
+    pub fn tells(&mut self, observer: u32, told: Told, seen: Seen) -> Result<(), Violation> {
+        self.checks_origin(seen)?;
+        let Some(o) = self.observers.get_mut(observer as usize) else { return Ok(()) };
+        if o.itself == seen.subject {
+            return Ok(());
+        }
+        if matches!(told, Told::Alive | Told::Updated | Told::SuspicionRefuted) {
+            o.checks_death(seen)?;
+        }
+        o.checks_version(seen)?;
+        let lossy = o.lossy;
+        let view = o.view(seen.subject);
+        let (allowed, next) = match (told, view.told) {
+            (Told::Alive, None | Some(State::Failed | State::Left)) => (true, Some(State::Alive)),
+            (Told::Updated | Told::Suspected | Told::SuspicionRefuted, now) => {
+                (now == Some(State::Alive), Some(State::Alive))
+            }
+            (Told::Failed, now) => (now == Some(State::Alive), Some(State::Failed)),
+            // An operator may turn failed into left.
+            (Told::Left, now) => {
+                (matches!(now, Some(State::Alive | State::Failed)), Some(State::Left))
+            }
+            (Told::Reaped, now) => (matches!(now, Some(State::Failed | State::Left)), None),
+            (Told::Alive, now) => (false, now),
+        };
+        if !allowed && !lossy {
+            let before = view.told.map_or("unknown", word);
+            return broken(Invariant::S7, format!("{told:?} of a member that was told {before}"));
+        }
+        view.told = next;
+        match told {
+            Told::Failed => o.buries(seen, State::Failed),
+            Told::Left => o.buries(seen, State::Left),
+            Told::Reaped => o.view(seen.subject).version = Version::default(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The process at `observer` said that it could not tell everything.
+    pub fn loses_events(&mut self, observer: u32) {
+        if let Some(o) = self.observers.get_mut(observer as usize) {
+            o.lossy = true;
+        }
+    }
+
+    /// The process at `observer` refuted an accusation and is at `version` now.
+    ///
+    /// # Errors
+    /// S6.
+    pub fn refutes(&mut self, subject: u32, version: Version) -> Result<(), Violation> {
+        match self.subject(subject).highest() {
+            Some(v) if version <= v => broken(
+                Invariant::S6,
+                format!("refuted with {version}, which does not exceed its own {v}"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The whole member list of the process at `observer`.
+    ///
+    /// # Errors
+    /// S1, S2, S3, S4, S7, S8.
+    pub fn lists(
+        &mut self,
+        observer: u32,
+        limits: &Limits,
+        members: impl Iterator<Item = (Seen, State)>,
+    ) -> Result<(), Violation> {
+        let Some(o) = self.observers.get_mut(observer as usize) else { return Ok(()) };
+        o.round = o.round.wrapping_add(1).max(1);
+        let (round, lossy) = (o.round, std::mem::take(&mut o.lossy));
+        let mut count = 0;
+        for (seen, state) in members {
+            count += 1;
+            self.checks_origin(seen)?;
+            let Some(o) = self.observers.get_mut(observer as usize) else { return Ok(()) };
+            if state.is_live() {
+                o.checks_death(seen)?;
+            } else {
+                o.buries(seen, state);
+            }
+            o.checks_version(seen)?;
+            let view = o.view(seen.subject);
+            view.listed = round;
+            let held = if state.is_live() { State::Alive } else { state };
+            if view.told != Some(held) && !lossy {
+                let told = view.told.map_or("unknown", word);
+                return broken(
+                    Invariant::S7,
+                    format!("listed as {state} although the events say {told}"),
+                );
+            }
+            view.told = Some(held);
+        }
+        if count > limits.members {
+            return broken(Invariant::S8, format!("{count} members of {} listed", limits.members));
+        }
+        self.checks_missing(observer, round, lossy)
+    }
+
+    fn checks_missing(&mut self, observer: u32, round: u8, lossy: bool) -> Result<(), Violation> {
+        let Some(o) = self.observers.get_mut(observer as usize) else { return Ok(()) };
+        for view in &mut o.views {
+            if view.told.is_none() || view.listed == round {
+                continue;
+            }
+            if !lossy {
+                let told = view.told.map_or("unknown", word);
+                return broken(Invariant::S7, format!("not listed, although told {told}"));
+            }
+            view.told = None;
+        }
+        Ok(())
+    }
+
+    /// The generation of `subject` that `observer` knows, and whether it is failed or left there.
+    pub fn known(&self, observer: u32, subject: u32) -> Option<(u64, bool)> {
+        let view = self.observers.get(observer as usize)?.views.get(subject as usize)?;
+        let gone = matches!(view.told, Some(State::Failed | State::Left));
+        view.told.map(|_| (view.version.generation, gone))
+    }
+
+    /// What is told of `subject` by the events at `observer`.
+    pub fn told(&self, observer: u32, subject: u32) -> Option<State> {
+        self.observers.get(observer as usize)?.views.get(subject as usize)?.told
+    }
+}
+
+const fn word(s: State) -> &'static str {
+    match s {
+        State::Alive | State::Suspect => "alive",
+        State::Failed => "failed",
+        State::Left => "left",
+    }
+}
+
+/// One input may lead to so many datagrams at most: the queue may be full, then some.
+pub const OUTPUTS_MAX: usize = 64;
+
+/// Checks what one input led to.
+///
+/// # Errors
+/// S8.
+pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), Violation> {
+    if largest > limits.datagram_bytes {
+        return broken(
+            Invariant::S8,
+            format!("a datagram of {largest} bytes, {} are allowed", limits.datagram_bytes),
+        );
+    }
+    if datagrams > limits.transmits + OUTPUTS_MAX {
+        return broken(Invariant::S8, format!("{datagrams} datagrams after one input"));
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! What lies between nodes: settings of each link, partitions, isolation, cuts.
+//!
+//! Guarantee: a question about a link has the same answer however the rules came about; `heal`
+//! ends partitions, isolation and cuts and leaves settings alone.
+
+use crate::scenario::{Direction, LinkLine, LinkSettings, NodeSet, Rate, Time};
+
+/// All settings of one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Shortest time on the way, nanoseconds.
+    pub latency_min_ns: u64,
+    /// Longest time on the way, nanoseconds.
+    pub latency_max_ns: u64,
+    /// Lost, parts per million.
+    pub loss: u32,
+    /// Quarter seconds lost, parts per million.
+    pub burst: u32,
+    /// Arriving twice, parts per million.
+    pub dup: u32,
+    /// Held back, parts per million.
+    pub reorder: u32,
+    /// With a flipped bit, parts per million.
+    pub corrupt: u32,
+    /// Bytes of the largest datagram that passes.
+    pub mtu: u32,
+    /// Bytes a second out of a node; 0: no bound.
+    pub bandwidth: u32,
+}
+
+/// A LAN: half a millisecond to two, nothing lost.
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            latency_min_ns: 500_000,
+            latency_max_ns: 2_000_000,
+            loss: 0,
+            burst: 0,
+            dup: 0,
+            reorder: 0,
+            corrupt: 0,
+            mtu: 65_507,
+            bandwidth: 0,
+        }
+    }
+}
+
+impl Profile {
+    fn set(&mut self, s: &LinkSettings) {
+        let rates = [
+            (&mut self.loss, s.loss),
+            (&mut self.burst, s.burst),
+            (&mut self.dup, s.dup),
+            (&mut self.reorder, s.reorder),
+            (&mut self.corrupt, s.corrupt),
+        ];
+        for (value, rate) in rates {
+            if let Some(Rate(ppm)) = rate {
+                *value = ppm;
+            }
+        }
+        if let Some((Time(min), Time(max))) = s.latency {
+            (self.latency_min_ns, self.latency_max_ns) = (min, max);
+        }
+        self.mtu = s.mtu.unwrap_or(self.mtu);
+        self.bandwidth = s.bandwidth.unwrap_or(self.bandwidth);
+    }
+}
+
+/// A directed set of links.
+#[derive(Clone, Debug)]
+struct Links {
+    from: NodeSet,
+    to: NodeSet,
+    direction: Direction,
+}
+
+impl Links {
+    fn contains(&self, from: u32, to: u32) -> bool {
+        let one_way = self.from.contains(from) && self.to.contains(to);
+        one_way
+            || (self.direction == Direction::Both
+                && self.from.contains(to)
+                && self.to.contains(from))
+    }
+}
+
+/// The network of one run. Nodes are numbered from 1.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    base: Profile,
+    rules: Vec<(Links, LinkSettings)>,
+    /// Bit g of `groups[n]`: node n is in group g. Empty: no partition.
+    groups: Vec<u64>,
+    /// Is node n isolated?
+    isolated: Vec<bool>,
+    cuts: Vec<Links>,
+    any_block: bool,
+}
+
+impl Network {
+    /// Settings of every link.
+    pub fn set_base(&mut self, s: &LinkSettings) {
+        self.base.set(s);
+    }
+
+    /// Settings of some links; they win over those of every link.
+    pub fn set_links(&mut self, l: &LinkLine) {
+        let links = Links { from: l.from.clone(), to: l.to.clone(), direction: l.direction };
+        self.rules.push((links, l.settings));
+    }
+
+    /// The settings of one link.
+    pub fn profile(&self, from: u32, to: u32) -> Profile {
+        let mut p = self.base;
+        for (links, settings) in &self.rules {
+            if links.contains(from, to) {
+                p.set(settings);
+            }
+        }
+        p
+    }
+
+    /// Groups from now on, in place of earlier ones. At most 64; more share the last.
+    pub fn partition(&mut self, groups: &[NodeSet], highest: u32) {
+        self.groups = vec![0; highest as usize + 1];
+        for (g, set) in groups.iter().enumerate() {
+            for n in set.numbers(highest) {
+                if let Some(bits) = self.groups.get_mut(n as usize) {
+                    *bits |= 1 << g.min(63);
+                }
+            }
+        }
+        self.any_block = true;
+    }
+
+    /// Nothing in, nothing out, or the end of that.
+    pub fn isolate(&mut self, n: u32, on: bool) {
+        let n = n as usize;
+        if self.isolated.len() <= n {
+            self.isolated.resize(n + 1, false);
+        }
+        self.isolated[n] = on;
+        self.any_block |= on;
+    }
+
+    /// Nothing passes these links.
+    pub fn cut(&mut self, from: &NodeSet, direction: Direction, to: &NodeSet) {
+        self.cuts.push(Links { from: from.clone(), to: to.clone(), direction });
+        self.any_block = true;
+    }
+
+    /// Isolation of the node and every cut that names it ends.
+    pub fn mend(&mut self, n: u32) {
+        self.isolate(n, false);
+        self.cuts.retain(|c| !(names(&c.from, n) || names(&c.to, n)));
+    }
+
+    /// Partitions, isolation and cuts end.
+    pub fn heal(&mut self) {
+        self.groups.clear();
+        self.isolated.clear();
+        self.cuts.clear();
+        self.any_block = false;
+    }
+
+    /// Does topology keep everything from passing this way?
+    pub fn is_blocked(&self, from: u32, to: u32) -> bool {
+        if !self.any_block || from == to {
+            return false;
+        }
+        let isolated = |n: u32| self.isolated.get(n as usize).copied().unwrap_or(false);
+        let group = |n: u32| self.groups.get(n as usize).copied().unwrap_or(0);
+        let (a, b) = (group(from), group(to));
+        isolated(from)
+            || isolated(to)
+            || (a != 0 && b != 0 && a & b == 0)
+            || self.cuts.iter().any(|c| c.contains(from, to))
+    }
+
+    /// Can packets pass this way at all (not blocked, not lost for certain)?
+    pub fn passes(&self, from: u32, to: u32) -> bool {
+        if self.is_blocked(from, to) {
+            return false;
+        }
+        let certain = |p: Profile| p.loss >= 1_000_000 || p.burst >= 1_000_000;
+        from == to
+            || !certain(if self.rules.is_empty() { self.base } else { self.profile(from, to) })
+    }
+
+    /// Can these two talk, both ways?
+    pub fn connects(&self, a: u32, b: u32) -> bool {
+        self.passes(a, b) && self.passes(b, a)
+    }
+
+    /// No rule, no block, no certain loss: everybody reaches everybody?
+    pub fn is_whole(&self) -> bool {
+        let sure = self.base.loss < 1_000_000 && self.base.burst < 1_000_000;
+        !self.any_block && self.rules.is_empty() && sure
+    }
+}
+
+/// Does the set name the node itself (and not just everybody)?
+fn names(set: &NodeSet, n: u32) -> bool {
+    *set != NodeSet::All && set.contains(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_isolation_and_cuts_block_until_healed() {
+        let mut n = Network::default();
+        n.partition(&[NodeSet::of([1, 2, 3]), NodeSet::of([3, 4])], 5);
+        assert!(n.is_blocked(1, 4) && n.is_blocked(4, 2));
+        assert!(!n.is_blocked(1, 2) && !n.is_blocked(3, 1) && !n.is_blocked(3, 4));
+        assert!(!n.is_blocked(5, 1) && !n.is_blocked(4, 5), "who is in no group reaches all");
+        n.heal();
+        assert!(!n.is_blocked(1, 4));
+        n.isolate(2, true);
+        n.cut(&NodeSet::of([1]), Direction::OneWay, &NodeSet::of([4]));
+        assert!(n.is_blocked(2, 3) && n.is_blocked(3, 2) && n.is_blocked(1, 4));
+        assert!(!n.is_blocked(4, 1) && !n.connects(4, 1));
+        n.mend(2);
+        assert!(!n.is_blocked(2, 3) && n.is_blocked(1, 4));
+        n.mend(4);
+        assert!(!n.is_blocked(1, 4));
+    }
+
+    #[test]
+    fn links_win_over_the_net_and_healing_leaves_settings_alone() {
+        let mut n = Network::default();
+        let loss = |p| LinkSettings { loss: Some(Rate::percent(p)), ..LinkSettings::default() };
+        n.set_links(&LinkLine {
+            from: NodeSet::of([1]),
+            direction: Direction::OneWay,
+            to: NodeSet::of([2]),
+            settings: loss(100),
+        });
+        n.set_base(&loss(5));
+        n.heal();
+        assert_eq!(n.profile(1, 2).loss, 1_000_000);
+        assert_eq!(n.profile(2, 1).loss, 50_000);
+        assert!(!n.passes(1, 2) && n.passes(2, 1) && !n.connects(2, 1));
+    }
+}

@@ -1,0 +1,300 @@
+//! The scenario language: one step a line, parsed from text and printed back to it.
+//!
+//! Guarantees: whatever parses prints to a text that parses to the same scenario; every number
+//! is bounded, so no text can ask for unbounded memory or time; errors name line, column and
+//! what was expected there. Every step is total: healing what is whole does nothing, so that the
+//! shrinker may take out any of them.
+
+mod goals;
+mod lex;
+mod parse;
+mod print;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod values;
+mod vocabulary;
+
+pub use goals::{GOALS, Goal, GoalSource};
+pub use parse::ParseError;
+pub use values::{Drift, Factor, NodeNo, NodeSet, Offset, Rate, Span, Time};
+pub use vocabulary::VOCABULARY;
+
+/// Most nodes that a scenario may have.
+pub const MAX_NODES: u32 = 10_000;
+/// Most lines that a scenario may have.
+pub const MAX_LINES: usize = 20_000;
+/// Latest virtual time, and longest duration (40 days: reaping takes three).
+pub const MAX_TIME: Time = Time::from_secs(40 * 24 * 3600);
+
+/// A whole scenario file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// The comment that opens the file, line by line without the `#`.
+    pub about: Vec<String>,
+    /// The first line.
+    pub cluster: Cluster,
+    /// Everything else, in the order of the file.
+    pub lines: Vec<Line>,
+}
+
+/// `cluster 5 servers 3 expect 3 seed 42`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// n1 to n*nodes*.
+    pub nodes: u32,
+    /// The first so many are servers.
+    pub servers: u32,
+    /// What the servers expect; clients expect nothing.
+    pub expect: Option<u8>,
+    /// Every random decision is a keyed function of it.
+    pub seed: u64,
+}
+
+/// One line after the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Settings of every link, from the start.
+    Net(LinkSettings),
+    /// Settings of some links, from the start.
+    Link(LinkLine),
+    /// Clocks, from the start.
+    Clock(ClockLine),
+    /// Something happens.
+    At(Time, Action),
+    /// Something must be true.
+    Expect(Expect),
+}
+
+/// What is set of a link; what is not named keeps its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Shortest and longest time a packet travels.
+    pub latency: Option<(Time, Time)>,
+    /// Packets lost, each by itself.
+    pub loss: Option<Rate>,
+    /// Quarter seconds in which every packet is lost.
+    pub burst: Option<Rate>,
+    /// Packets that arrive twice.
+    pub dup: Option<Rate>,
+    /// Packets that are held back by up to ten times the latency.
+    pub reorder: Option<Rate>,
+    /// Packets with a flipped bit.
+    pub corrupt: Option<Rate>,
+    /// Bytes of the largest datagram that passes.
+    pub mtu: Option<u32>,
+    /// Bytes a second that a node can send; more waits in a queue of one second.
+    pub bandwidth: Option<u32>,
+}
+
+/// One way or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `->`
+    OneWay,
+    /// `<->`
+    Both,
+}
+
+/// `n1 -> n2 loss 100%`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkLine {
+    /// Senders.
+    pub from: NodeSet,
+    /// One way or both.
+    pub direction: Direction,
+    /// Receivers.
+    pub to: NodeSet,
+    /// What is set.
+    pub settings: LinkSettings,
+}
+
+/// `n3 drift +200ppm offset -1.5s step +3s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockLine {
+    /// Whose clocks.
+    pub nodes: NodeSet,
+    /// Rate of monotonic and wall clock from now on.
+    pub drift: Option<Drift>,
+    /// What the wall clock is off by.
+    pub offset: Option<Offset>,
+    /// The wall clock jumps (only as a step).
+    pub step: Option<Offset>,
+}
+
+/// A fault of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// What was not yet acknowledged is lost at the next crash.
+    LoseUnsynced,
+    /// The newest copy is torn now; the next write under way at a crash is torn too.
+    Torn,
+    /// No room: writes wait until `ok`.
+    Full,
+    /// Bits flip in one of the two copies.
+    Corrupt,
+    /// Writes work again.
+    Ok,
+}
+
+/// How a process starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// With an empty disk, hence as a new member.
+    pub fresh: bool,
+    /// At an address that nobody had.
+    pub new_address: bool,
+    /// With another node's name.
+    pub name: Option<NodeNo>,
+    /// Whom to join.
+    pub join: Option<NodeSet>,
+}
+
+/// What happens at a step. The example shows each field.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `join all via n1`
+    Join { nodes: NodeSet, via: NodeSet },
+    /// `partition n1 n2 | n3`: groups cannot reach each other; who is in none reaches all.
+    Partition { groups: Vec<NodeSet> },
+    /// `isolate n2`
+    Isolate { nodes: NodeSet },
+    /// `cut n1 -> n2`: nothing passes until `mend` or `heal`.
+    Cut { from: NodeSet, direction: Direction, to: NodeSet },
+    /// `mend n2`: the isolation of these and every cut at them ends.
+    Mend { nodes: NodeSet },
+    /// `flap n2 every 2s for 20s`: isolated and back in turns.
+    Flap { nodes: NodeSet, every: Time, lasts: Time },
+    /// `heal`: partitions, cuts and isolation end.
+    Heal,
+    /// `crash n3`: the process dies, the host lives.
+    Crash { nodes: NodeSet },
+    /// `poweroff n3`: the host is silent.
+    Poweroff { nodes: NodeSet },
+    /// `pause n5 for 3s`: SIGSTOP.
+    Pause { nodes: NodeSet, lasts: Time },
+    /// `suspend n5 for 3s`: the virtual machine is frozen with its monotonic clock.
+    Suspend { nodes: NodeSet, lasts: Time },
+    /// `starve n1 20x for 10s`
+    Starve { nodes: NodeSet, factor: Factor, lasts: Time },
+    /// `clock n2 step +3s`
+    Clock(ClockLine),
+    /// `net loss 30%`
+    Net(LinkSettings),
+    /// `link n1 -> n2 loss 30%`
+    Link(LinkLine),
+    /// `restart n4 fresh at new-address as n2 join n1`
+    Restart { nodes: NodeSet, options: StartOptions },
+    /// `start n6 as n2 join n1`
+    Start { nodes: NodeSet, options: StartOptions },
+    /// `leave n5`
+    Leave { nodes: NodeSet },
+    /// `force-leave n4 on n1`
+    ForceLeave { nodes: NodeSet, on: Option<NodeSet> },
+    /// `replay n1 10s`
+    Replay { nodes: NodeSet, window: Time },
+    /// `garbage n2 100`
+    Garbage { nodes: NodeSet, count: u32 },
+    /// `disk n1 torn`
+    Disk { nodes: NodeSet, fault: DiskFault },
+}
+
+/// What a member is held to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Works, in the version it has now.
+    Alive,
+    /// Accused.
+    Suspect,
+    /// Failed.
+    Failed,
+    /// Left.
+    Left,
+    /// Not in the list at all.
+    Unknown,
+}
+
+/// In whose view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Viewers {
+    /// Every live node.
+    Everywhere,
+    /// These, as far as they live.
+    On(NodeSet),
+}
+
+/// What must become true. The example shows each field.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// All live, connected nodes agree.
+    Converged,
+    /// `n3 alive everywhere`
+    Held { nodes: NodeSet, held: Held, viewers: Viewers },
+    /// `quorum n1 n2 n3`
+    Quorum { voters: NodeSet },
+}
+
+/// A line that is checked. The example shows each field.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// True at some time until so long after the last step above.
+    Within(Time, Condition),
+    /// All the time, until so long after the last step above.
+    For { lasts: Time, nodes: NodeSet, not: bool, held: Held, viewers: Viewers },
+    /// `never false-failed`
+    NeverFalseFailed,
+    /// `sometimes suspicion-refuted`
+    Sometimes(Goal),
+}
+
+impl Scenario {
+    /// Parses and checks a whole file.
+    ///
+    /// # Errors
+    /// [`ParseError`] with line, column and what was expected there.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        parse::scenario(text)
+    }
+
+    /// The highest node number that ever exists.
+    pub fn highest_node(&self) -> u32 {
+        let started = self.lines.iter().filter_map(|l| match l {
+            Line::At(_, Action::Start { nodes, .. }) => nodes.highest(),
+            _ => None,
+        });
+        started.chain([self.cluster.nodes]).max().unwrap_or(1)
+    }
+
+    /// The time of the last step above line `index` (0 if there is none).
+    pub fn base_time(&self, index: usize) -> Time {
+        let above = self.lines.iter().take(index).rev();
+        above
+            .filter_map(|l| if let Line::At(t, _) = l { Some(*t) } else { None })
+            .next()
+            .unwrap_or(Time::ZERO)
+    }
+
+    /// When there is nothing left to do or to check.
+    pub fn end_time(&self) -> Time {
+        let mut end = Time::ZERO;
+        let mut open_ended = true;
+        for (i, line) in self.lines.iter().enumerate() {
+            match line {
+                Line::At(t, _) => {
+                    end = end.max(*t);
+                    open_ended = true;
+                }
+                Line::Expect(Expect::Within(d, _) | Expect::For { lasts: d, .. }) => {
+                    end = end.max(self.base_time(i).saturating_add(*d));
+                    open_ended = false;
+                }
+                _ => {}
+            }
+        }
+        // Nothing bounds what the last step leads to: give it a while to show.
+        if open_ended { end.saturating_add(Time::from_secs(10)) } else { end }
+    }
+}

@@ -1,0 +1,306 @@
+//! Text to scenario: the file, set-up lines and expectations. Steps are in `steps`.
+
+use super::{
+    Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
+    MAX_LINES, MAX_NODES, Scenario, Viewers,
+    goals::Goal,
+    lex::{self, Words},
+    steps,
+    values::NodeSet,
+};
+
+/// Where a scenario is not understood, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: expected {expected}{}", instead(.found))]
+pub struct ParseError {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What would have been understood.
+    pub expected: String,
+    /// What is there (its first 40 characters); empty at the end of the line.
+    pub found: String,
+}
+
+fn instead(w: &str) -> String {
+    if w.is_empty() { ", found the end of the line".into() } else { format!(", found `{w}`") }
+}
+
+/// A whole file.
+pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
+    let mut about = Vec::new();
+    let mut cluster = None;
+    let mut lines: Vec<Line> = Vec::new();
+    let mut places: Vec<usize> = Vec::new();
+    let mut number = 0;
+    for raw in text.lines() {
+        number += 1;
+        let mut words = Words::new(number, raw);
+        if words.is_done() {
+            if let (None, Some(comment)) = (cluster, raw.trim().strip_prefix('#')) {
+                let comment = comment.strip_prefix(' ').unwrap_or(comment);
+                about.push(comment.trim_end().to_owned());
+            }
+            continue;
+        }
+        if cluster.is_none() {
+            cluster = Some(cluster_line(&mut words)?);
+        } else if lines.len() >= MAX_LINES {
+            return Err(words.expected(&format!("at most {MAX_LINES} lines")));
+        } else {
+            lines.push(line(&mut words)?);
+            places.push(number);
+        }
+        words.done()?;
+    }
+    let Some(cluster) = cluster else {
+        return Err(Words::new(number + 1, "").expected("`cluster` and the number of nodes"));
+    };
+    let scenario = Scenario { about, cluster, lines };
+    match scenario.missing_node() {
+        None => Ok(scenario),
+        Some((index, node)) => {
+            let at = places.get(index).copied().unwrap_or(0);
+            let raw = text.lines().nth(at.saturating_sub(1)).unwrap_or("");
+            Err(unknown_node(at, raw, node))
+        }
+    }
+}
+
+fn unknown_node(line: usize, raw: &str, node: u32) -> ParseError {
+    let mut words = Words::new(line, raw);
+    let names = |w: &str| lex::span(w).is_some_and(|s| s.last == node);
+    while !words.is_done() && !names(words.peek()) {
+        words.skip();
+    }
+    words.expected(&format!("a node of the cluster (n{node} is neither in it nor started)"))
+}
+
+impl Scenario {
+    /// The first line that names a node which never exists.
+    pub fn missing_node(&self) -> Option<(usize, u32)> {
+        let mut exists = vec![false; MAX_NODES as usize + 1];
+        let mut mark = |n: u32| exists[n.min(MAX_NODES) as usize] = true;
+        (1..=self.cluster.nodes).for_each(&mut mark);
+        for line in &self.lines {
+            if let Line::At(_, Action::Start { nodes, .. }) = line {
+                nodes.numbers(0).into_iter().for_each(&mut mark);
+            }
+        }
+        let missing = |set: &NodeSet| {
+            set.numbers(0).into_iter().find(|n| !exists.get(*n as usize).copied().unwrap_or(false))
+        };
+        self.lines
+            .iter()
+            .enumerate()
+            .find_map(|(i, l)| Some((i, l.node_sets().into_iter().find_map(missing)?)))
+    }
+}
+
+impl Line {
+    /// Every set of nodes that the line names.
+    pub fn node_sets(&self) -> Vec<&NodeSet> {
+        match self {
+            Self::Net(_) => vec![],
+            Self::Link(l) => vec![&l.from, &l.to],
+            Self::Clock(c) => vec![&c.nodes],
+            Self::At(_, action) => action.node_sets(),
+            Self::Expect(e) => e.node_sets(),
+        }
+    }
+}
+
+impl Expect {
+    /// Every set of nodes that is named.
+    fn node_sets(&self) -> Vec<&NodeSet> {
+        let with = |nodes, viewers| match viewers {
+            &Viewers::Everywhere => vec![nodes],
+            Viewers::On(set) => vec![nodes, set],
+        };
+        match self {
+            Self::Within(_, Condition::Converged) | Self::NeverFalseFailed | Self::Sometimes(_) => {
+                vec![]
+            }
+            Self::Within(_, Condition::Quorum { voters }) => vec![voters],
+            Self::Within(_, Condition::Held { nodes, viewers, .. }) => with(nodes, viewers),
+            Self::For { nodes, viewers, .. } => with(nodes, viewers),
+        }
+    }
+}
+
+fn cluster_line(w: &mut Words<'_>) -> Result<Cluster, ParseError> {
+    w.need("cluster")?;
+    let nodes = small(w.number(1, u64::from(MAX_NODES))?);
+    let mut c = Cluster { nodes, servers: 0, expect: None, seed: 1 };
+    if w.take("servers") {
+        c.servers = small(w.number(0, u64::from(nodes))?);
+    }
+    if w.take("expect") {
+        let most = u64::from(c.servers.min(255));
+        c.expect = Some(u8::try_from(w.number(1, most)?).unwrap_or(u8::MAX));
+    }
+    if w.take("seed") {
+        c.seed = w.number(0, u64::MAX)?;
+    }
+    Ok(c)
+}
+
+/// A number that was bounded before.
+pub(super) fn small(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
+    let first = w.peek();
+    match first {
+        "net" | "link" | "clock" | "at" | "within" | "for" | "never" | "sometimes" => w.skip(),
+        _ => {
+            let what = "`net`, `link`, `clock`, `at`, `within`, `for`, `never` or `sometimes`";
+            return Err(w.expected(what));
+        }
+    }
+    Ok(match first {
+        "net" => Line::Net(settings(w)?),
+        "link" => Line::Link(link(w)?),
+        "clock" => Line::Clock(clock(w, false)?),
+        "at" => Line::At(w.time()?, steps::action(w)?),
+        "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
+        "for" => Line::Expect(lasting(w)?),
+        "never" => {
+            w.need("false-failed")?;
+            Line::Expect(Expect::NeverFalseFailed)
+        }
+        _ => Line::Expect(Expect::Sometimes(
+            w.value("a goal (`sim list --words` names them) or a counter", Goal::by_name)?,
+        )),
+    })
+}
+
+/// `latency 1ms..20ms loss 1% ...`, each word once.
+pub(super) fn settings(w: &mut Words<'_>) -> Result<LinkSettings, ParseError> {
+    let what =
+        "`latency`, `loss`, `burst`, `dup`, `reorder`, `corrupt`, `mtu` or `bandwidth`, each once";
+    let mut s = LinkSettings::default();
+    while !w.is_done() {
+        let free = match w.peek() {
+            "latency" => s.latency.is_none(),
+            "loss" => s.loss.is_none(),
+            "burst" => s.burst.is_none(),
+            "dup" => s.dup.is_none(),
+            "reorder" => s.reorder.is_none(),
+            "corrupt" => s.corrupt.is_none(),
+            "mtu" => s.mtu.is_none(),
+            "bandwidth" => s.bandwidth.is_none(),
+            _ => false,
+        };
+        if !free {
+            return Err(w.expected(what));
+        }
+        let word = w.peek();
+        w.skip();
+        let slot = match word {
+            "latency" => {
+                let what = "a time or a range such as 1ms..20ms, at most 60s";
+                s.latency = Some(w.value(what, lex::time_range)?);
+                continue;
+            }
+            "mtu" => {
+                s.mtu = Some(small(w.number(100, 65_507)?));
+                continue;
+            }
+            "bandwidth" => {
+                s.bandwidth = Some(small(w.number(1_000, 1_000_000_000)?));
+                continue;
+            }
+            "loss" => &mut s.loss,
+            "burst" => &mut s.burst,
+            "dup" => &mut s.dup,
+            "reorder" => &mut s.reorder,
+            _ => &mut s.corrupt,
+        };
+        *slot = Some(w.value("a rate such as 0.1%, at most 100%", lex::rate)?);
+    }
+    if s == LinkSettings::default() { Err(w.expected(what)) } else { Ok(s) }
+}
+
+/// `n1 -> n2 loss 100%`
+pub(super) fn link(w: &mut Words<'_>) -> Result<LinkLine, ParseError> {
+    let (from, direction, to) = ends(w)?;
+    Ok(LinkLine { from, direction, to, settings: settings(w)? })
+}
+
+/// `n1 -> n2`
+pub(super) fn ends(w: &mut Words<'_>) -> Result<(NodeSet, Direction, NodeSet), ParseError> {
+    let from = nodes(w)?;
+    let direction = w.choice(&[("->", Direction::OneWay), ("<->", Direction::Both)])?;
+    Ok((from, direction, nodes(w)?))
+}
+
+/// `n3 drift +200ppm offset -1.5s`; with `step` if this is a step.
+pub(super) fn clock(w: &mut Words<'_>, is_step: bool) -> Result<ClockLine, ParseError> {
+    let mut c = ClockLine { nodes: nodes(w)?, drift: None, offset: None, step: None };
+    let a_time = "a signed time such as -1.5s";
+    loop {
+        if c.drift.is_none() && w.take("drift") {
+            let what = "a drift such as +200ppm, at most 500000ppm";
+            c.drift = Some(w.value(what, lex::drift)?);
+        } else if c.offset.is_none() && w.take("offset") {
+            c.offset = Some(w.value(a_time, lex::offset)?);
+        } else if is_step && c.step.is_none() && w.take("step") {
+            c.step = Some(w.value(a_time, lex::offset)?);
+        } else if w.is_done() && (c.drift.is_some() || c.offset.is_some() || c.step.is_some()) {
+            return Ok(c);
+        } else {
+            let step = if is_step { ", `step`" } else { "" };
+            return Err(w.expected(&format!("`drift`, `offset`{step}, each once")));
+        }
+    }
+}
+
+/// `all`, or one or more nodes and spans.
+pub(super) fn nodes(w: &mut Words<'_>) -> Result<NodeSet, ParseError> {
+    if w.take("all") {
+        return Ok(NodeSet::All);
+    }
+    let mut spans = vec![w.value("a node such as n1, a span n1..n3, or `all`", lex::span)?];
+    while let Some(s) = lex::span(w.peek()) {
+        if spans.len() >= MAX_NODES as usize {
+            return Err(w.expected("fewer nodes in one line"));
+        }
+        spans.push(s);
+        w.skip();
+    }
+    let set = NodeSet::Some(spans);
+    if set.in_range() { Ok(set) } else { Err(w.expected("nodes from n1 to n10000")) }
+}
+
+fn viewers(w: &mut Words<'_>, required: bool) -> Result<Viewers, ParseError> {
+    if w.take("everywhere") || (!required && w.is_done()) {
+        return Ok(Viewers::Everywhere);
+    }
+    if w.take("on") { Ok(Viewers::On(nodes(w)?)) } else { Err(w.expected("`everywhere` or `on`")) }
+}
+
+fn condition(w: &mut Words<'_>) -> Result<Condition, ParseError> {
+    if w.take("converged") {
+        return Ok(Condition::Converged);
+    }
+    if w.take("quorum") {
+        return Ok(Condition::Quorum { voters: nodes(w)? });
+    }
+    if w.peek() != "all" && lex::span(w.peek()).is_none() {
+        return Err(w.expected("`converged`, `quorum`, or a node such as n1"));
+    }
+    let nodes = nodes(w)?;
+    let held = w.choice(Held::WORDS)?;
+    Ok(Condition::Held { nodes, held, viewers: viewers(w, true)? })
+}
+
+fn lasting(w: &mut Words<'_>) -> Result<Expect, ParseError> {
+    let lasts = w.positive_time()?;
+    let nodes = nodes(w)?;
+    let not = w.take("not");
+    let held = w.choice(Held::WORDS)?;
+    Ok(Expect::For { lasts, nodes, not, held, viewers: viewers(w, false)? })
+}

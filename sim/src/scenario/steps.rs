@@ -1,0 +1,143 @@
+//! What may stand after `at TIME`.
+
+use super::{
+    Action, DiskFault, StartOptions,
+    lex::{self, Words},
+    parse::{self, ParseError, nodes, small},
+    values::{NodeNo, NodeSet, Time},
+};
+
+/// Every word that begins a step.
+const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
+    `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
+    `leave`, `force-leave`, `replay`, `garbage` or `disk`";
+
+/// The step itself.
+pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
+    let word = w.peek();
+    let error = w.expected(STEPS);
+    w.skip();
+    match word {
+        "heal" => Ok(Action::Heal),
+        "clock" => Ok(Action::Clock(parse::clock(w, true)?)),
+        "net" => Ok(Action::Net(parse::settings(w)?)),
+        "link" => Ok(Action::Link(parse::link(w)?)),
+        "partition" => partition(w),
+        "cut" => {
+            let (from, direction, to) = parse::ends(w)?;
+            Ok(Action::Cut { from, direction, to })
+        }
+        "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
+        | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
+        | "disk" => of_nodes(word, w),
+        _ => Err(error),
+    }
+}
+
+fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
+    // `start all` would start nothing that is not there: numbers are needed.
+    if word == "start" && w.peek() == "all" {
+        return Err(w.expected("the nodes to start"));
+    }
+    let nodes = nodes(w)?;
+    Ok(match word {
+        "join" => {
+            w.need("via")?;
+            Action::Join { nodes, via: parse::nodes(w)? }
+        }
+        "isolate" => Action::Isolate { nodes },
+        "mend" => Action::Mend { nodes },
+        "flap" => {
+            w.need("every")?;
+            // Finer than this is loss, not flapping, and would flood the queue.
+            let every = w.value("a time of at least 10ms", |x| {
+                lex::time(x).filter(|t| *t >= Time::from_millis(10))
+            })?;
+            Action::Flap { nodes, every, lasts: lasts(w)? }
+        }
+        "crash" => Action::Crash { nodes },
+        "poweroff" => Action::Poweroff { nodes },
+        "pause" => Action::Pause { nodes, lasts: lasts(w)? },
+        "suspend" => Action::Suspend { nodes, lasts: lasts(w)? },
+        "starve" => {
+            let factor = w.value("a factor from 1x to 1000x", lex::factor)?;
+            Action::Starve { nodes, factor, lasts: lasts(w)? }
+        }
+        "restart" => Action::Restart { nodes, options: options(w, true)? },
+        "start" => Action::Start { nodes, options: options(w, false)? },
+        "leave" => Action::Leave { nodes },
+        "force-leave" => Action::ForceLeave { nodes, on: on(w)? },
+        "replay" => Action::Replay { nodes, window: w.positive_time()? },
+        "garbage" => Action::Garbage { nodes, count: small(w.number(1, 100_000)?) },
+        _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
+    })
+}
+
+fn lasts(w: &mut Words<'_>) -> Result<Time, ParseError> {
+    w.need("for")?;
+    w.positive_time()
+}
+
+fn on(w: &mut Words<'_>) -> Result<Option<NodeSet>, ParseError> {
+    if w.take("on") { nodes(w).map(Some) } else { Ok(None) }
+}
+
+fn partition(w: &mut Words<'_>) -> Result<Action, ParseError> {
+    let mut groups = vec![nodes(w)?];
+    while w.take("|") {
+        groups.push(nodes(w)?);
+    }
+    if groups.len() < 2 {
+        Err(w.expected("`|` and another group"))
+    } else {
+        Ok(Action::Partition { groups })
+    }
+}
+
+fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError> {
+    let mut o = StartOptions::default();
+    if restart {
+        o.fresh = w.take("fresh");
+        if w.take("at") {
+            w.need("new-address")?;
+            o.new_address = true;
+        }
+    }
+    if w.take("as") {
+        o.name = Some(NodeNo(w.value("a node such as n2", lex::node)?));
+    }
+    if w.take("join") {
+        o.join = Some(nodes(w)?);
+    }
+    Ok(o)
+}
+
+impl Action {
+    /// Every set of nodes that the step names.
+    pub fn node_sets(&self) -> Vec<&NodeSet> {
+        match self {
+            Self::Join { nodes, via } => vec![nodes, via],
+            Self::Partition { groups } => groups.iter().collect(),
+            Self::Cut { from, to, .. } => vec![from, to],
+            Self::Link(l) => vec![&l.from, &l.to],
+            Self::Clock(c) => vec![&c.nodes],
+            Self::Heal | Self::Net(_) => vec![],
+            Self::ForceLeave { nodes, on } => on.iter().chain([nodes]).collect(),
+            Self::Restart { nodes, options } | Self::Start { nodes, options } => {
+                options.join.iter().chain([nodes]).collect()
+            }
+            Self::Isolate { nodes }
+            | Self::Mend { nodes }
+            | Self::Flap { nodes, .. }
+            | Self::Crash { nodes }
+            | Self::Poweroff { nodes }
+            | Self::Pause { nodes, .. }
+            | Self::Suspend { nodes, .. }
+            | Self::Starve { nodes, .. }
+            | Self::Leave { nodes }
+            | Self::Replay { nodes, .. }
+            | Self::Garbage { nodes, .. }
+            | Self::Disk { nodes, .. } => vec![nodes],
+        }
+    }
+}

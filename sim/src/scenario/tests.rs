@@ -1,0 +1,263 @@
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+
+fn set() -> impl Strategy<Value = NodeSet> {
+    let span = (1u32..=9, 0u32..4).prop_map(|(a, n)| Span { first: a, last: (a + n).min(9) });
+    prop_oneof![Just(NodeSet::All), vec(span, 1..4).prop_map(NodeSet::Some)]
+}
+
+fn numbered() -> impl Strategy<Value = NodeSet> {
+    vec(1u32..=9, 1..4).prop_map(NodeSet::of)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    prop_oneof![
+        (1u64..100_000).prop_map(Time::from_millis),
+        (1u64..MAX_TIME.0).prop_map(Time),
+        (1u64..1_000).prop_map(Time::from_secs),
+    ]
+}
+
+fn rate() -> impl Strategy<Value = Rate> {
+    (0u32..=1_000_000).prop_map(Rate)
+}
+
+fn settings() -> impl Strategy<Value = LinkSettings> {
+    let latency = (0u64..=60_000_000_000, 0u64..=60_000_000_000)
+        .prop_map(|(a, b)| (Time(a.min(b)), Time(a.max(b))));
+    (
+        option::of(latency),
+        (option::of(rate()), option::of(rate()), option::of(rate())),
+        (option::of(rate()), option::of(rate())),
+        (option::of(100u32..=65_507), option::of(1_000u32..=1_000_000_000)),
+    )
+        .prop_map(|(latency, (loss, burst, dup), (reorder, corrupt), (mtu, bandwidth))| {
+            LinkSettings { latency, loss, burst, dup, reorder, corrupt, mtu, bandwidth }
+        })
+        .prop_filter("one setting at least", |s| *s != LinkSettings::default())
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::OneWay), Just(Direction::Both)]
+}
+
+fn link() -> impl Strategy<Value = LinkLine> {
+    (set(), direction(), set(), settings()).prop_map(|(from, direction, to, settings)| LinkLine {
+        from,
+        direction,
+        to,
+        settings,
+    })
+}
+
+fn offset() -> impl Strategy<Value = Offset> {
+    let max = i64::try_from(MAX_TIME.0).unwrap_or(i64::MAX);
+    (-max..=max).prop_map(Offset)
+}
+
+fn clock(is_step: bool) -> impl Strategy<Value = ClockLine> {
+    let drift = (-Drift::MAX..=Drift::MAX).prop_map(Drift);
+    let step = if is_step { option::of(offset()).boxed() } else { Just(None).boxed() };
+    (set(), option::of(drift), option::of(offset()), step)
+        .prop_map(|(nodes, drift, offset, step)| ClockLine { nodes, drift, offset, step })
+        .prop_filter("one setting at least", |c| {
+            c.drift.is_some() || c.offset.is_some() || c.step.is_some()
+        })
+}
+
+fn options(restart: bool) -> impl Strategy<Value = StartOptions> {
+    (any::<bool>(), any::<bool>(), option::of((1u32..=9).prop_map(NodeNo)), option::of(set()))
+        .prop_map(move |(fresh, new_address, name, join)| StartOptions {
+            fresh: fresh && restart,
+            new_address: new_address && restart,
+            name,
+            join,
+        })
+}
+
+fn fault() -> impl Strategy<Value = DiskFault> {
+    proptest::sample::select(vec![
+        DiskFault::LoseUnsynced,
+        DiskFault::Torn,
+        DiskFault::Full,
+        DiskFault::Corrupt,
+        DiskFault::Ok,
+    ])
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        (set(), set()).prop_map(|(nodes, via)| Action::Join { nodes, via }),
+        vec(set(), 2..4).prop_map(|groups| Action::Partition { groups }),
+        set().prop_map(|nodes| Action::Isolate { nodes }),
+        (set(), direction(), set()).prop_map(|(from, direction, to)| Action::Cut {
+            from,
+            direction,
+            to
+        }),
+        set().prop_map(|nodes| Action::Mend { nodes }),
+        (set(), 10u64..10_000, time()).prop_map(|(nodes, every, lasts)| Action::Flap {
+            nodes,
+            every: Time::from_millis(every),
+            lasts
+        }),
+        Just(Action::Heal),
+        set().prop_map(|nodes| Action::Crash { nodes }),
+        set().prop_map(|nodes| Action::Poweroff { nodes }),
+        (set(), time()).prop_map(|(nodes, lasts)| Action::Pause { nodes, lasts }),
+        (set(), time()).prop_map(|(nodes, lasts)| Action::Suspend { nodes, lasts }),
+        (set(), 1u32..=1_000, time()).prop_map(|(nodes, n, lasts)| Action::Starve {
+            nodes,
+            factor: Factor(n),
+            lasts
+        }),
+        clock(true).prop_map(Action::Clock),
+        settings().prop_map(Action::Net),
+        link().prop_map(Action::Link),
+        (set(), options(true)).prop_map(|(nodes, options)| Action::Restart { nodes, options }),
+        (numbered(), options(false)).prop_map(|(nodes, options)| Action::Start { nodes, options }),
+        set().prop_map(|nodes| Action::Leave { nodes }),
+        (set(), option::of(set())).prop_map(|(nodes, on)| Action::ForceLeave { nodes, on }),
+        (set(), time()).prop_map(|(nodes, window)| Action::Replay { nodes, window }),
+        (set(), 1u32..=100_000).prop_map(|(nodes, count)| Action::Garbage { nodes, count }),
+        (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
+    ]
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    proptest::sample::select(vec![
+        Held::Alive,
+        Held::Suspect,
+        Held::Failed,
+        Held::Left,
+        Held::Unknown,
+    ])
+}
+
+fn viewers() -> impl Strategy<Value = Viewers> {
+    prop_oneof![Just(Viewers::Everywhere), set().prop_map(Viewers::On)]
+}
+
+fn expect() -> impl Strategy<Value = Expect> {
+    let condition = prop_oneof![
+        Just(Condition::Converged),
+        (set(), held(), viewers()).prop_map(|(nodes, held, viewers)| Condition::Held {
+            nodes,
+            held,
+            viewers
+        }),
+        set().prop_map(|voters| Condition::Quorum { voters }),
+    ];
+    prop_oneof![
+        (time(), condition).prop_map(|(t, c)| Expect::Within(t, c)),
+        (time(), set(), any::<bool>(), held(), viewers()).prop_map(
+            |(lasts, nodes, not, held, viewers)| Expect::For { lasts, nodes, not, held, viewers }
+        ),
+        Just(Expect::NeverFalseFailed),
+        (0..GOALS.len()).prop_map(|i| Expect::Sometimes(Goal::Named(i))),
+    ]
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    prop_oneof![
+        1 => settings().prop_map(Line::Net),
+        1 => link().prop_map(Line::Link),
+        1 => clock(false).prop_map(Line::Clock),
+        6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
+        2 => expect().prop_map(Line::Expect),
+    ]
+}
+
+fn any_scenario() -> impl Strategy<Value = Scenario> {
+    let about = vec("[a-z ,.]{0,30}[a-z]", 0..3);
+    let cluster = (9u32..20, 0u32..9, any::<bool>(), any::<u64>());
+    (about, cluster, vec(line(), 0..30)).prop_map(
+        |(about, (nodes, servers, expect, seed), lines)| {
+            let about = about.iter().map(|l| l.trim().to_owned()).collect();
+            let expect = (expect && servers > 0).then_some(1);
+            Scenario { about, cluster: Cluster { nodes, servers, expect, seed }, lines }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_prints_parses_to_the_same(s in any_scenario()) {
+        let text = s.to_string();
+        prop_assert_eq!(Scenario::parse(&text), Ok(s), "{}", text);
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC*") {
+        let _ = Scenario::parse(&text);
+        let _ = Scenario::parse(&format!("cluster 3\n{text}"));
+    }
+
+    #[test]
+    fn no_words_panic(words in vec(proptest::sample::select(vec![
+        "at", "0s", "n1", "n2", "all", "join", "via", "restart", "fresh", "as", "partition", "|",
+        "->", "<->", "loss", "5%", "for", "within", "not", "failed", "on", "1ms..2ms", "clock",
+        "drift", "+5ppm", "é", "n1..n3", "link", "net", "latency", "-1s", "starve", "3x",
+    ]), 0..9)) {
+        let _ = Scenario::parse(&format!("cluster 3\n{}", words.join(" ")));
+    }
+}
+
+#[test]
+fn every_word_of_the_vocabulary_parses() {
+    let text: String = VOCABULARY.iter().map(|v| format!("{}\n", v.0)).collect();
+    let s = Scenario::parse(&text).unwrap();
+    assert_eq!(s.lines.len(), VOCABULARY.len() - 1);
+    assert_eq!(s.highest_node(), 6);
+    assert_eq!(Scenario::parse(&s.to_string()), Ok(s));
+}
+
+#[test]
+fn errors_name_the_place_and_what_was_expected() {
+    let cases = [
+        ("", "line 1, column 1: expected `cluster` and the number of nodes"),
+        ("cluster 0", "line 1, column 9: expected a number from 1 to 10000, found `0`"),
+        ("cluster 10001", "line 1, column 9: expected a number from 1 to 10000, found `10001`"),
+        ("cluster 3 servers 4", "line 1, column 19: expected a number from 0 to 3, found `4`"),
+        ("cluster 3\n\nat 5 heal", "line 3, column 4: expected a time such as 5s or 20ms"),
+        ("cluster 3\nat 5s heal n1", "line 2, column 12: expected the end of the line, found `n1`"),
+        ("cluster 3\nat 5s crash", "line 2, column 12: expected a node such as n1"),
+        ("cluster 3\nat 5s crash n4", "line 2, column 13: expected a node of the cluster"),
+        ("cluster 3\nnet loss 101%", "line 2, column 10: expected a rate such as 0.1%"),
+        ("cluster 3\nnet loss 0.00001%", "line 2, column 10: expected a rate"),
+        ("cluster 3\nnet loss 1% loss 2%", "line 2, column 13: expected `latency`"),
+        ("cluster 3\nclock n1 step 3s", "line 2, column 10: expected `drift`, `offset`"),
+        ("cluster 3\nwithin 5s n1 dead everywhere", "line 2, column 14: expected `alive`"),
+        ("cluster 3\nsometimes luck", "line 2, column 11: expected a goal"),
+        ("cluster 3\nat 5s frobnicate", "line 2, column 7: expected `join`"),
+        ("cluster 3\nat 99999h heal", "line 2, column 4: expected a time"),
+    ];
+    for (text, start) in cases {
+        let error = Scenario::parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(start), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn base_and_end_times_follow_the_steps_above() {
+    let s = Scenario::parse(
+        "cluster 3\nwithin 3s converged\nat 5s crash n1\nwithin 20s converged\nat 9s heal\n",
+    )
+    .unwrap();
+    assert_eq!(s.base_time(0), Time::ZERO);
+    assert_eq!(s.base_time(2), Time::from_secs(5));
+    assert_eq!(s.end_time(), Time::from_secs(35));
+}
+
+#[test]
+fn times_and_rates_print_shortly() {
+    for (text, n) in [("1.5s", 1_500_000_000), ("20ms", 20_000_000), ("1.5ms", 1_500_000)] {
+        assert_eq!(Time(n).to_string(), text);
+        assert_eq!(lex::time(text), Some(Time(n)));
+    }
+    assert_eq!(lex::time("90m"), Some(Time::from_secs(5400)));
+    assert_eq!(Rate(100).to_string(), "0.01%");
+    assert_eq!(lex::rate("0.01%"), Some(Rate(100)));
+    assert_eq!(lex::drift("-200ppm"), Some(Drift(-200)));
+}

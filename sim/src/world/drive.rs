@@ -1,0 +1,467 @@
+//! The driver of each node: hands in what came, drains what goes out, keeps its deadline.
+//!
+//! Guarantee: an input is handed in only while the process has the processor, on its own clock;
+//! after each input all outputs are drained and the invariants checked. What came while it was
+//! away is handed in before deadlines fire, as the real driver does.
+
+use std::net::SocketAddr;
+
+use quorate_core::{
+    Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, Role,
+    StreamEvent, StreamId, wire,
+};
+
+use super::{
+    LoadError, World,
+    host::{Input, OnStream, Order, Process},
+    queue::Plan,
+};
+use crate::{
+    disk::{AtCrash, Found},
+    invariants::{self, Invariant, Violation},
+    keyed::Purpose,
+    scenario::StartOptions,
+    trace::Kind,
+};
+
+/// Inputs that a process handles before it looks at its deadlines.
+const BATCH: usize = 64;
+/// What a step takes to come at factor one, when it is multiplied.
+const STEP_NS: u64 = 1_000_000;
+/// A write to disk takes between these.
+const WRITE_NS: (u64, u64) = (200_000, 5_000_000);
+/// A full disk is tried again after this.
+const JOIN_RETRY_NS: u64 = 2_000_000_000;
+/// A process ends so long after its leave is through.
+const EXIT_NS: u64 = 50_000_000;
+/// In a large cluster each node's list is compared this often.
+const LISTING_NS: u64 = 20_000_000_000;
+
+impl World {
+    /// Starts a process on host `h`. Without effect while one is there.
+    pub(super) fn start_process(
+        &mut self,
+        h: usize,
+        options: &StartOptions,
+    ) -> Result<(), LoadError> {
+        let number = self.hosts[h].number;
+        if self.hosts[h].is_up() {
+            return Ok(());
+        }
+        if self.hosts[h].process == Process::Off {
+            let life = u64::from(self.hosts[h].life) + 1;
+            let shown = self.keyed.below(Purpose::Boot, u64::from(number), life, 1 << 50);
+            self.hosts[h].clock.boot(self.now, shown);
+        }
+        if options.fresh {
+            self.hosts[h].disk.wipe();
+        }
+        let durable = match self.hosts[h].disk.load() {
+            Found::State(d) => d,
+            Found::Empty => Durable::new(self.new_identity(number).1),
+            Found::Unreadable => {
+                self.hosts[h].process = Process::Ended;
+                self.say(h, Kind::StartRefused, || "the disk is unreadable".into());
+                return Ok(());
+            }
+        };
+        let identity = self.identity_of(durable.id).unwrap_or(0);
+        let config = self.config(h, durable);
+        let host = &mut self.hosts[h];
+        host.forget_process();
+        host.identity = identity;
+        let seed = self.keyed.bytes32(Purpose::Node, u64::from(number), u64::from(host.life));
+        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let node = Node::new(config, seed, now)
+            .map_err(|e| LoadError::Config { node: number, reason: e.to_string() })?;
+        host.process = Process::Up;
+        (host.well_since, host.started_at) = (self.now, self.now);
+        let version = node.local().record.version;
+        host.node = Some(Box::new(node));
+        host.revision = u64::MAX;
+        let name = host.name.clone();
+        let seq = self.note(h, Kind::Start, None, (0, version.generation), || {
+            (String::new(), format!("{name} generation {}", version.generation))
+        });
+        self.cause = seq;
+        self.checker.starts(h as u32, identity);
+        self.begins(h);
+        self.drain(h);
+        Ok(())
+    }
+
+    fn config(&self, h: usize, durable: Durable) -> Config {
+        let host = &self.hosts[h];
+        let cluster = &self.scenario.cluster;
+        let role = if host.number <= cluster.servers {
+            Role::Server { port: 8300, expect: cluster.expect.unwrap_or(0), bootstrap: false }
+        } else {
+            Role::Client
+        };
+        Config {
+            name: host.name.clone(),
+            addr: host.addr,
+            label: label(),
+            role,
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+            durable,
+            rejoin_after_leave: false,
+            tuning: self.tuning.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+
+    /// The process on `h` ends; its host stays, or falls silent.
+    pub(super) fn stop_process(&mut self, h: usize, silent: bool) {
+        if self.hosts[h].is_up() {
+            self.say(h, Kind::Stop, || if silent { "silent" } else { "ended" }.into());
+            self.collect_counters(h);
+            self.count_life(h);
+            self.drop_streams(h, silent);
+            self.hosts[h].forget_process();
+            self.hosts[h].lost_at = self.now;
+            let n = u64::from(self.hosts[h].number);
+            let coin = self.keyed.below(Purpose::Crash, n, u64::from(self.hosts[h].life), 3);
+            self.hosts[h].disk.crash(match coin {
+                0 => AtCrash::Kept,
+                1 => AtCrash::Lost,
+                _ => AtCrash::Torn,
+            });
+            self.dirty = true;
+        }
+        let host = &mut self.hosts[h];
+        if host.process != Process::Never {
+            host.process = if silent { Process::Off } else { Process::Ended };
+        }
+        if silent {
+            host.suspended_until = 0;
+        }
+    }
+
+    /// An input waits until the process gets the processor.
+    pub(super) fn waits(&mut self, h: usize, input: Input) {
+        self.hosts[h].inbox.push_back(input);
+        self.wake_later(h);
+    }
+
+    /// Plans the next turn of a process that cannot run at once.
+    pub(super) fn wake_later(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if host.waking || host.is_stopped(self.now) {
+            return;
+        }
+        host.waking = true;
+        host.waits += 1;
+        let factor = u64::from(host.starvation(self.now));
+        let subject = u64::from(host.number);
+        let most = STEP_NS * factor * 2;
+        // A factor of one is a processor that is free: nothing is added.
+        let delay = if factor == 1 {
+            0
+        } else {
+            self.keyed.below(Purpose::Starve, subject, host.waits, most)
+        };
+        self.queue.plan(self.now + delay, Plan::Wake(h as u32));
+    }
+
+    /// The process has the processor: a batch of inputs, then deadlines.
+    pub(super) fn wakes(&mut self, h: usize) {
+        self.hosts[h].waking = false;
+        for _ in 0..BATCH {
+            if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
+                return;
+            }
+            let Some(input) = self.hosts[h].inbox.pop_front() else { break };
+            self.takes(h, input);
+        }
+        if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
+            return;
+        }
+        let host = &mut self.hosts[h];
+        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        if host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now) {
+            self.cause = 0;
+            if let Some(node) = &mut host.node {
+                node.handle_timeout(now);
+            }
+            self.drain(h);
+        }
+        if !self.hosts[h].inbox.is_empty() {
+            self.wake_later(h);
+        }
+    }
+
+    fn takes(&mut self, h: usize, input: Input) {
+        match input {
+            Input::Datagram { from, bytes, cause } => {
+                self.cause = cause;
+                self.hosts[h].inbox_datagrams -= 1;
+                self.takes_datagram(h, from, &bytes);
+                self.packets.recycle(bytes);
+            }
+            Input::Stream { slot, generation, side, what, cause } => {
+                self.cause = cause;
+                self.takes_stream(slot, generation, side, what);
+            }
+            Input::Persisted { token, cause } => {
+                self.cause = cause;
+                self.with_node(h, |node, now| node.handle_persisted(now, token));
+            }
+            Input::Command { what, cause } => {
+                self.cause = cause;
+                self.obeys(h, &what);
+            }
+        }
+    }
+
+    fn with_node(&mut self, h: usize, input: impl FnOnce(&mut Node, Instant)) {
+        let host = &mut self.hosts[h];
+        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        if let Some(node) = &mut host.node {
+            input(node, now);
+            self.drain(h);
+        }
+    }
+
+    /// The node handles a datagram.
+    pub(super) fn takes_datagram(&mut self, h: usize, from: SocketAddr, bytes: &[u8]) {
+        let sender = super::host::number_of(from);
+        self.cause = self.note(h, Kind::Receive, sender, (bytes.len(), 0), Default::default);
+        self.with_node(h, |node, now| node.handle_datagram(now, from, bytes));
+    }
+
+    /// The node handles something on a stream; `opener` is the host that connected.
+    pub(super) fn stream_input(&mut self, h: usize, id: StreamId, opener: u32, what: &OnStream) {
+        let from = self.hosts[opener as usize].addr;
+        let port = 40_000 + (id.number() >> 1) % 20_000;
+        let from = SocketAddr::new(from.ip(), u16::try_from(port).unwrap_or(u16::MAX));
+        let (kind, event, len) = match what {
+            OnStream::Accepted => (Kind::Accept, StreamEvent::Accepted { from }, 0),
+            OnStream::Connected => (Kind::Connect, StreamEvent::Connected, 0),
+            OnStream::Data(b) => (Kind::Data, StreamEvent::Data(b), b.len()),
+            OnStream::Finished => (Kind::Finish, StreamEvent::Finished, 0),
+            OnStream::Failed(e) => (Kind::Broken, StreamEvent::Failed(*e), 0),
+        };
+        self.cause = self.note(h, kind, None, (len, id.number()), || {
+            let why = if let OnStream::Failed(e) = what { format!("{e:?}") } else { String::new() };
+            (String::new(), why)
+        });
+        self.with_node(h, |node, now| node.handle_stream(now, id, event));
+    }
+
+    /// The node's deadline has come, or one that was put off since.
+    pub(super) fn timer_fires(&mut self, h: usize) {
+        if self.hosts[h].timer_at != self.now {
+            return;
+        }
+        self.hosts[h].timer_at = u64::MAX;
+        if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
+            return;
+        }
+        if !self.hosts[h].is_ready(self.now) {
+            return self.wake_later(h);
+        }
+        let host = &mut self.hosts[h];
+        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let due = host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now);
+        if due {
+            self.with_node(h, |node, now| node.handle_timeout(now));
+        } else {
+            self.arm(h);
+        }
+    }
+
+    /// Plans the node's deadline, if it comes before what is planned.
+    pub(super) fn arm(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if host.is_stopped(self.now) {
+            return;
+        }
+        let Some(deadline) = host.node.as_ref().and_then(|n| n.poll_timeout()) else { return };
+        let Some(at) = host.clock.when(deadline.as_nanos()) else { return };
+        let at = at.max(self.now);
+        if at < host.timer_at {
+            host.timer_at = at;
+            self.queue.plan(at, Plan::Timer(h as u32));
+        }
+    }
+
+    /// Takes all outputs of the node, then looks at what changed.
+    pub(super) fn drain(&mut self, h: usize) {
+        let Some(mut node) = self.hosts[h].node.take() else { return };
+        let now = Instant::from_nanos(self.hosts[h].clock.monotonic(self.now));
+        let (mut datagrams, mut largest) = (0, 0);
+        while let Some(persist) = node.poll_persist() {
+            self.persists(h, persist);
+        }
+        loop {
+            let mut buffer = self.packets.buffer();
+            let Some(t) = node.poll_transmit(now, &mut buffer) else {
+                self.packets.recycle(buffer);
+                break;
+            };
+            buffer.truncate(t.len);
+            datagrams += 1;
+            largest = largest.max(buffer.len());
+            if self.is_small {
+                self.check_own_claims(h, &node, &buffer);
+            }
+            self.send(h, t.to, buffer);
+            if datagrams > self.limits.transmits + 2 * invariants::OUTPUTS_MAX {
+                break;
+            }
+        }
+        while let Some(action) = node.poll_stream() {
+            self.stream_action(h, action);
+        }
+        while let Some(event) = node.poll_event() {
+            self.told(h, &event);
+        }
+        let checked = invariants::outputs(&self.limits, datagrams, largest);
+        self.check(h, checked);
+        let revision = node.revision();
+        self.hosts[h].node = Some(node);
+        if revision != self.hosts[h].revision {
+            self.hosts[h].revision = revision;
+            self.changed(h);
+        }
+        self.arm(h);
+    }
+
+    /// S5: what a node says of itself is never an accusation.
+    fn check_own_claims(&mut self, h: usize, node: &Node, bytes: &[u8]) {
+        let Ok(body) = wire::open_datagram(&label(), bytes) else {
+            let message = "a datagram that its own members cannot read".to_owned();
+            return self.check(h, Err(Violation { invariant: Invariant::S8, message }));
+        };
+        let own = node.local().record.id;
+        let accuses = |m: &wire::Message| match m {
+            wire::Message::Claim(c) => {
+                let accusing =
+                    matches!(c.state(), quorate_core::State::Suspect | quorate_core::State::Failed);
+                c.id() == own && accusing
+            }
+            _ => false,
+        };
+        if wire::messages(body).flatten().flatten().any(|m| accuses(&m)) {
+            let message = "it tells others that it is suspect or failed itself".to_owned();
+            self.check(h, Err(Violation { invariant: Invariant::S5, message }));
+        }
+    }
+
+    /// In a large cluster: is it this node's turn to have its list compared?
+    pub(super) fn is_listing_due(&self, h: usize) -> bool {
+        self.is_small || self.now - self.hosts[h].listed_at >= LISTING_NS
+    }
+
+    fn persists(&mut self, h: usize, p: Persist) {
+        let generation = p.state.generation;
+        self.note(h, Kind::Persist, None, (0, generation), || {
+            (String::new(), format!("generation {generation}"))
+        });
+        if self.hosts[h].disk.submit(p.token, p.state) {
+            self.begin_write(h);
+        }
+    }
+
+    pub(super) fn begin_write(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        host.writes += 1;
+        let (subject, n, life) = (u64::from(host.number), host.writes, host.life);
+        let (min, max) = WRITE_NS;
+        let takes = self.keyed.between(Purpose::Disk, subject, n, min, max);
+        self.queue.plan(self.now + takes, Plan::Disk(h as u32, life));
+    }
+
+    /// A write to disk is done, if the process that asked still lives.
+    pub(super) fn write_ends(&mut self, h: usize, life: u32) {
+        if self.hosts[h].life != life || !self.hosts[h].is_up() {
+            return;
+        }
+        if self.hosts[h].suspended_until > self.now {
+            let at = self.hosts[h].suspended_until;
+            return self.queue.plan(at, Plan::Disk(h as u32, life));
+        }
+        let (token, more) = self.hosts[h].disk.complete();
+        if more {
+            self.begin_write(h);
+        }
+        let Some(token) = token else { return };
+        self.cause = self.say(h, Kind::Persisted, String::new);
+        let cause = self.cause;
+        let input = Input::Persisted { token, cause };
+        if self.hosts[h].is_ready(self.now) {
+            self.takes(h, input);
+        } else {
+            self.waits(h, input);
+        }
+    }
+
+    /// An operator tells a process what to do, as soon as it listens.
+    pub(super) fn order(&mut self, h: usize, what: Order) {
+        if !self.hosts[h].is_up() {
+            return;
+        }
+        if self.hosts[h].is_ready(self.now) {
+            self.obeys(h, &what);
+        } else {
+            let cause = self.cause;
+            self.waits(h, Input::Command { what, cause });
+        }
+    }
+
+    fn obeys(&mut self, h: usize, what: &Order) {
+        let command = match what {
+            Order::Leave => Command::Leave,
+            Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
+            Order::Join => {
+                let joining = &mut self.hosts[h].joining;
+                if joining.targets.is_empty() {
+                    return;
+                }
+                let n = joining.targets[joining.tries as usize % joining.targets.len()];
+                joining.tries += 1;
+                Command::Join { addr: self.hosts[n as usize].addr }
+            }
+        };
+        let host = &mut self.hosts[h];
+        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let Some(node) = &mut host.node else { return };
+        match (node.command(now, command), what) {
+            (Ok(CommandOutcome::Joining(id)), _) => host.joining.id = Some(id),
+            (Err(_), Order::Join) => self.join_later(h),
+            _ => {}
+        }
+        self.drain(h);
+    }
+
+    /// A join did not work: the next target, a while later.
+    pub(super) fn join_later(&mut self, h: usize) {
+        let life = self.hosts[h].life;
+        self.queue.plan(self.now + JOIN_RETRY_NS, Plan::Join(h as u32, life));
+    }
+
+    pub(super) fn joins_again(&mut self, h: usize, life: u32) {
+        if self.hosts[h].life == life {
+            self.order(h, Order::Join);
+        }
+    }
+
+    /// The process has left: it ends.
+    pub(super) fn exit_later(&mut self, h: usize) {
+        let life = self.hosts[h].life;
+        self.queue.plan(self.now + EXIT_NS, Plan::Exit(h as u32, life));
+    }
+
+    pub(super) fn exits(&mut self, h: usize, life: u32) {
+        if self.hosts[h].life == life && self.hosts[h].is_up() {
+            self.stop_process(h, false);
+        }
+    }
+}
+
+/// The cluster's label: always valid.
+pub(super) fn label() -> Label {
+    Label::new("dc1").unwrap_or_else(|e| unreachable!("letters are a label: {e}"))
+}

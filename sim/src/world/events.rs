@@ -1,0 +1,256 @@
+//! What the nodes tell: to the trace, to the checker, to goals and measures.
+
+use std::hash::{Hash, Hasher};
+
+use quorate_core::{Counter, Event, LocalState, Node, Record};
+use siphasher::sip::SipHasher13;
+
+use super::{World, host::Host};
+use crate::{
+    invariants::{Seen, Told},
+    scenario::{GOALS, Goal},
+    trace::Kind,
+};
+
+/// Undisturbed for this long, nobody has a reason to hold a member failed.
+const GRACE_NS: u64 = 10_000_000_000;
+
+/// What an event does beside being traced.
+type Meaning = (Kind, Told, &'static str);
+
+/// The member that an event is about, and what it means.
+fn meaning(e: &Event) -> Option<(&Record, Meaning)> {
+    Some(match e {
+        Event::Alive { record } => (record, (Kind::Alive, Told::Alive, "")),
+        Event::Updated { record } => (record, (Kind::Updated, Told::Updated, "updated")),
+        Event::Suspected { record, .. } => {
+            (record, (Kind::Suspected, Told::Suspected, "suspected"))
+        }
+        Event::SuspicionRefuted { record } => {
+            (record, (Kind::SuspicionRefuted, Told::SuspicionRefuted, "suspicion-refuted"))
+        }
+        Event::Failed { record } => (record, (Kind::Failed, Told::Failed, "failed")),
+        Event::Left { record } => (record, (Kind::Left, Told::Left, "left")),
+        Event::Reaped { record } => (record, (Kind::Reaped, Told::Reaped, "reaped")),
+        _ => return None,
+    })
+}
+
+/// A hash of what a record says beside its id and version.
+fn content(r: &Record) -> u64 {
+    let mut h = SipHasher13::new();
+    (&r.name, r.addr, r.role, r.protocol).hash(&mut h);
+    for (key, value) in r.tags.iter().chain(r.meta.iter()) {
+        (key, value).hash(&mut h);
+    }
+    h.write_usize(r.tags.len());
+    h.finish()
+}
+
+impl World {
+    /// The node at `h` told of something.
+    pub(super) fn told(&mut self, h: usize, event: &Event) {
+        if let Some((record, (kind, told, goal))) = meaning(event) {
+            return self.told_of_member(h, record, (kind, told, goal), event);
+        }
+        let (kind, goal) = match event {
+            Event::Refuted { version, .. } => {
+                let identity = self.hosts[h].identity;
+                let checked = self.checker.refutes(identity, *version);
+                self.check(h, checked);
+                (Kind::Refuted, "")
+            }
+            Event::JoinFinished { id, result, .. } => {
+                let joining = &mut self.hosts[h].joining;
+                let ours = joining.id == Some(*id);
+                if ours && result.is_ok() {
+                    *joining = Default::default();
+                } else if ours {
+                    joining.id = None;
+                    self.join_later(h);
+                }
+                (Kind::JoinFinished, if result.is_ok() { "" } else { "join-refused" })
+            }
+            Event::LeaveFinished { .. } => {
+                self.exit_later(h);
+                (Kind::LeaveFinished, "")
+            }
+            Event::NameConflict { .. } => (Kind::NameConflict, "name-conflict"),
+            Event::Paused { .. } => (Kind::Paused, "paused"),
+            Event::Lost { .. } => {
+                self.checker.loses_events(h as u32);
+                (Kind::Lost, "")
+            }
+            _ => return,
+        };
+        self.meets(goal);
+        self.say(h, kind, || match event {
+            Event::Refuted { version, .. } => format!("now {version}"),
+            Event::JoinFinished { addr, result: Ok(n), .. } => format!("{addr}: {n} members"),
+            Event::JoinFinished { addr, result: Err(e), .. } => format!("{addr}: {e}"),
+            Event::LeaveFinished { confirmed } => format!("{confirmed} confirmed"),
+            Event::NameConflict { other, holder } => {
+                format!("{} is {} and {}", other.name, holder.id, other.id)
+            }
+            Event::Paused { gap_ms } => format!("{gap_ms} ms"),
+            Event::Lost { count } => format!("{count} events"),
+            _ => String::new(),
+        });
+    }
+
+    fn told_of_member(
+        &mut self,
+        h: usize,
+        record: &Record,
+        (kind, told, goal): (Kind, Told, &str),
+        event: &Event,
+    ) {
+        let subject = self.identity_of(record.id);
+        let owner = subject.and_then(|i| self.identities.get(i as usize)).map(|x| x.1);
+        let mark = record.version.generation << 32 | u64::from(record.version.incarnation);
+        self.note(h, kind, owner, (0, mark), || {
+            let evidence = match event {
+                Event::Suspected { evidence, .. } => format!(" {evidence:?}"),
+                _ => String::new(),
+            };
+            (String::new(), format!("{} {}{evidence}", record.name, record.version))
+        });
+        self.meets(goal);
+        let Some(subject) = subject else {
+            return self.fail(h, "S3-foreign-version".into(), format!("{} never was", record.id));
+        };
+        if told == Told::Alive {
+            self.meets_return(h, subject, record);
+        }
+        let seen = Seen { subject, version: record.version, content: content(record) };
+        let checked = self.checker.tells(h as u32, told, seen);
+        self.check(h, checked);
+        if told == Told::Failed {
+            self.told_of_failure(h, subject, owner.unwrap_or(0) as usize);
+        }
+        self.dirty = true;
+    }
+
+    /// A member that was failed or left comes back: in the same life, or in a later one?
+    fn meets_return(&mut self, h: usize, subject: u32, record: &Record) {
+        match self.checker.known(h as u32, subject) {
+            Some((generation, true)) if generation == record.version.generation => {
+                self.meets("merge");
+            }
+            Some((_, true)) => self.meets("rejoin"),
+            _ => {}
+        }
+    }
+
+    fn told_of_failure(&mut self, h: usize, subject: u32, owner: usize) {
+        let Some(host) = self.hosts.get(owner) else { return };
+        if host.identity != subject {
+            return;
+        }
+        if self.is_well(h, owner) {
+            self.measures.false_failures += 1;
+            self.false_failed(h, owner);
+        } else if !host.is_up() && host.lost_at > 0 {
+            self.measures.detections_ns.push(self.now - host.lost_at);
+        }
+    }
+
+    /// Has the process at `owner` run and been in reach of `h`, long enough for all to know?
+    fn is_well(&self, h: usize, owner: usize) -> bool {
+        let host = &self.hosts[owner];
+        let since = host.well_since.max(self.topology_at).max(self.hosts[h].well_since);
+        let running = |host: &Host| host.is_up() && !host.is_stopped(self.now);
+        running(host)
+            && self.now >= since + GRACE_NS
+            && is_running(host)
+            && self.network.connects(self.hosts[h].number, host.number)
+    }
+
+    /// Notes that a goal was met.
+    pub(super) fn meets(&mut self, goal: &str) {
+        if goal.is_empty() {
+            return;
+        }
+        if let Some(i) = GOALS.iter().position(|g| g.0 == goal) {
+            self.goals.insert(Goal::Named(i));
+        }
+    }
+
+    /// A new process publishes its first record.
+    pub(super) fn begins(&mut self, h: usize) {
+        if let Some(own) = self.own_record(h) {
+            let checked = self.checker.begins(own);
+            self.check(h, checked);
+        }
+    }
+
+    fn own_record(&self, h: usize) -> Option<Seen> {
+        let host = &self.hosts[h];
+        let record = host.node.as_ref()?.local().record;
+        Some(Seen { subject: host.identity, version: record.version, content: content(&record) })
+    }
+
+    /// The list or the own record of the node at `h` changed.
+    pub(super) fn changed(&mut self, h: usize) {
+        self.dirty = true;
+        if let Some(own) = self.own_record(h) {
+            let version = own.version;
+            let mark = version.generation << 32 | u64::from(version.incarnation);
+            if self.hosts[h].published != mark {
+                self.hosts[h].published = mark;
+                let text = || (String::new(), version.to_string());
+                self.note(h, Kind::Version, None, (0, mark), text);
+                let checked = self.checker.publishes(own);
+                self.check(h, checked);
+            }
+        }
+        if self.is_listing_due(h) {
+            self.lists(h);
+        }
+        self.check_lasting(h);
+    }
+
+    fn lists(&mut self, h: usize) {
+        self.hosts[h].listed_at = self.now;
+        let Some(node) = self.hosts[h].node.take() else { return };
+        let mut strangers = 0;
+        let identities = &self.identities;
+        let members = node.members().filter_map(|m| {
+            let [.., a, b, c, d] = *m.record.id.as_bytes();
+            let subject = u32::from_be_bytes([a, b, c, d]);
+            let known = identities.get(subject as usize).is_some_and(|x| x.0 == m.record.id);
+            strangers += usize::from(!known);
+            let version = m.record.version;
+            known.then(|| (Seen { subject, version, content: content(&m.record) }, m.state))
+        });
+        let checked = self.checker.lists(h as u32, &self.limits, members);
+        self.hosts[h].node = Some(node);
+        self.check(h, checked);
+        if strangers > 0 {
+            self.fail(h, "S3-foreign-version".into(), format!("{strangers} that never were"));
+        }
+    }
+
+    /// Adds the counters of a process that ends to those of the run.
+    pub(super) fn collect_counters(&mut self, h: usize) {
+        let Some(node) = &self.hosts[h].node else { return };
+        for (sum, c) in self.counted.iter_mut().zip(Counter::ALL) {
+            *sum += node.stats().get(*c);
+            if node.stats().get(*c) > 0 {
+                self.goals.insert(Goal::Counted(*c));
+            }
+        }
+        let counted = |g: &(&str, &str, _)| Goal::by_name(g.0).and_then(Goal::counter);
+        for (i, goal) in GOALS.iter().enumerate() {
+            if counted(goal).is_some_and(|c| node.stats().get(c) > 0) {
+                self.goals.insert(Goal::Named(i));
+            }
+        }
+    }
+}
+
+/// Is the node in the state in which it takes part?
+pub(super) fn is_running(host: &Host) -> bool {
+    let state = |n: &Node| n.local().state == LocalState::Running;
+    host.node.as_ref().is_some_and(|n| state(n))
+}

@@ -1,0 +1,395 @@
+//! The discrete-event world: runs one scenario on nodes of [`quorate_core`] in virtual time.
+//!
+//! Each occurrence is one input of one node (or of the network between them); its outputs are
+//! drained at once and planned as further occurrences. Guarantees: the same scenario and options
+//! give the same trace hash, whoever runs it where; every message passes as bytes; the invariants
+//! are checked after every input.
+
+mod datagram;
+mod drive;
+mod events;
+mod host;
+mod queue;
+mod steps;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeSet;
+
+use quorate_core::{Counter, Limits, Name, NodeId, Tuning};
+
+use crate::{
+    invariants::{Checker, Violation},
+    keyed::{Keyed, Purpose},
+    network::Network,
+    scenario::{Action, Condition, Expect, Goal, Line, Scenario},
+    trace::{Event, Fact, Kind, Sink, Trace},
+};
+use host::{Host, Process};
+use queue::{Plan, Queue};
+
+/// How to run a scenario.
+#[derive(Debug)]
+pub struct Options {
+    /// Constants of the protocol.
+    pub tuning: Tuning,
+    /// Caps of every node.
+    pub limits: Limits,
+    /// What becomes of the trace.
+    pub sink: Sink,
+    /// Stop at the first broken invariant or expectation.
+    pub stop_at_failure: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tuning: Tuning::default(),
+            limits: Limits::default(),
+            sink: Sink::Hash,
+            stop_at_failure: true,
+        }
+    }
+}
+
+/// Why a scenario cannot be run.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// The feature is not there yet.
+    #[error("`{0}` is not built yet: take the line out to run the rest")]
+    NotBuilt(String),
+    /// Core refused a node's configuration.
+    #[error("n{node} cannot start: {reason}")]
+    Config {
+        /// The node.
+        node: u32,
+        /// What core says.
+        reason: String,
+    },
+}
+
+/// What was broken, where and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// An invariant's name, or the kind of the expectation: equal means the same failure.
+    pub check: String,
+    /// Virtual time, nanoseconds.
+    pub t: u64,
+    /// Where it was seen; 0: by the world.
+    pub node: u32,
+    /// For people.
+    pub message: String,
+    /// `seq` of the event that led to it, to slice the trace.
+    pub cause: u64,
+}
+
+/// What a run measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// Failed events about members that ran and could be reached all the time.
+    pub false_failures: u64,
+    /// From the loss of a process to each node's failed event, nanoseconds.
+    pub detections_ns: Vec<u64>,
+    /// From each `within` line's base to its truth, nanoseconds, in the order of the lines.
+    pub met_ns: Vec<(usize, u64)>,
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Bytes of them, without IP and UDP heads.
+    pub datagram_bytes: u64,
+    /// Bytes written to streams.
+    pub stream_bytes: u64,
+    /// Sum over nodes of the time their process was there, nanoseconds.
+    pub node_ns: u128,
+}
+
+/// What a run led to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Hash of the trace.
+    pub hash: u64,
+    /// Occurrences handled.
+    pub occurrences: u64,
+    /// Events in the trace.
+    pub events: u64,
+    /// Virtual time at the end, nanoseconds.
+    pub end: u64,
+    /// What was broken, in order; at most [`World::FAILURES`].
+    pub failures: Vec<Failure>,
+    /// What was met.
+    pub goals: BTreeSet<Goal>,
+    /// What was measured.
+    pub measures: Measures,
+    /// The kept events, if they were kept.
+    pub trace: Vec<Event>,
+    /// The first error of writing the trace, if there was one.
+    pub trace_error: Option<String>,
+}
+
+/// A scenario on its way.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    tuning: Tuning,
+    limits: Limits,
+    stop_at_failure: bool,
+    end: u64,
+    now: u64,
+    queue: Queue,
+    keyed: Keyed,
+    network: Network,
+    /// By number; place 0 is unused.
+    hosts: Vec<Host>,
+    /// Members that ever were: id and host.
+    identities: Vec<(NodeId, u32)>,
+    packets: datagram::Slab,
+    conns: stream::Conns,
+    checker: Checker,
+    trace: Trace,
+    /// The event that leads to what happens now.
+    cause: u64,
+    watches: Vec<watch::Watch>,
+    /// Some view changed since the watches were looked at.
+    dirty: bool,
+    polling: bool,
+    failures: Vec<Failure>,
+    goals: BTreeSet<Goal>,
+    measures: Measures,
+    occurrences: u64,
+    keeps_history: bool,
+    /// Lists are checked at every change; else each node's in turns.
+    is_small: bool,
+    /// When topology last changed.
+    topology_at: u64,
+    counted: [u64; Counter::ALL.len()],
+}
+
+impl World {
+    /// More failures of one run are not kept.
+    pub const FAILURES: usize = 16;
+
+    /// Up to so many nodes, member lists are compared at every change.
+    const SMALL: u32 = 64;
+
+    /// Prepares a run.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the scenario asks for what is not there.
+    pub fn new(scenario: Scenario, options: Options) -> Result<Self, LoadError> {
+        let highest = scenario.highest_node();
+        let keyed = Keyed::new(scenario.cluster.seed);
+        let replays =
+            |l: &Line| matches!(l, Line::At(_, Action::Replay { .. } | Action::Garbage { .. }));
+        let mut world = Self {
+            end: scenario.end_time().as_nanos(),
+            now: 0,
+            queue: Queue::default(),
+            keyed,
+            network: Network::default(),
+            hosts: (0..=highest).map(|n| Host::new(n, name(n))).collect(),
+            identities: Vec::new(),
+            packets: datagram::Slab::default(),
+            conns: stream::Conns::default(),
+            checker: Checker::default(),
+            trace: Trace::new(options.sink),
+            cause: 0,
+            watches: Vec::new(),
+            dirty: true,
+            polling: false,
+            failures: Vec::new(),
+            goals: BTreeSet::new(),
+            measures: Measures::default(),
+            occurrences: 0,
+            keeps_history: scenario.lines.iter().any(replays),
+            is_small: highest <= Self::SMALL,
+            topology_at: 0,
+            counted: [0; Counter::ALL.len()],
+            tuning: options.tuning,
+            limits: options.limits,
+            stop_at_failure: options.stop_at_failure,
+            scenario,
+        };
+        world.load()?;
+        Ok(world)
+    }
+
+    /// Set-up lines take effect, steps and watches are planned, first processes start.
+    fn load(&mut self) -> Result<(), LoadError> {
+        let lines = std::mem::take(&mut self.scenario.lines);
+        let mut later = vec![false; self.hosts.len()];
+        for h in 1..self.hosts.len() {
+            let n = self.hosts[h].number;
+            let shown = self.keyed.below(Purpose::Boot, u64::from(n), 0, 1 << 50);
+            self.hosts[h].clock.boot(0, shown);
+        }
+        for (i, line) in lines.iter().enumerate() {
+            match line {
+                Line::Net(s) => self.network.set_base(s),
+                Line::Link(l) => self.network.set_links(l),
+                Line::Clock(c) => self.set_clocks(c),
+                Line::At(t, action) => {
+                    if let Action::Start { nodes, .. } = action {
+                        for n in nodes.numbers(0) {
+                            later[n as usize] = true;
+                        }
+                    }
+                    self.queue.plan(t.as_nanos(), Plan::Line(i as u32));
+                }
+                Line::Expect(Expect::Within(_, Condition::Quorum { .. })) => {
+                    return Err(LoadError::NotBuilt(line.to_string()));
+                }
+                Line::Expect(_) => {}
+            }
+        }
+        self.scenario.lines = lines;
+        self.plan_watches();
+        for (n, later) in later.into_iter().enumerate().skip(1) {
+            if !later && n <= self.scenario.cluster.nodes as usize {
+                self.start_process(n, &crate::scenario::StartOptions::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs to the end or to the first failure.
+    pub fn run(mut self) -> Outcome {
+        self.run_until(self.end);
+        self.finish()
+    }
+
+    /// Runs up to a time (nanoseconds), at most to the end.
+    pub fn run_until(&mut self, t: u64) {
+        let end = t.min(self.end);
+        while let Some((time, plan)) = self.queue.next(end) {
+            if self.stop_at_failure && !self.failures.is_empty() {
+                return;
+            }
+            debug_assert!(time >= self.now, "time went back");
+            self.now = time;
+            self.occurrences += 1;
+            self.occur(plan);
+        }
+        if self.failures.is_empty() || !self.stop_at_failure {
+            self.now = self.now.max(end);
+        }
+    }
+
+    fn occur(&mut self, plan: Plan) {
+        self.cause = 0;
+        match plan {
+            Plan::Datagram(slot) => self.datagram_arrives(slot),
+            Plan::Timer(h) => self.timer_fires(h as usize),
+            Plan::Wake(h) => self.wakes(h as usize),
+            Plan::Stream(slot, generation, part) => self.stream_goes_on(slot, generation, part),
+            Plan::Disk(h, life) => self.write_ends(h as usize, life),
+            Plan::Line(i) => self.line_takes_effect(i as usize),
+            Plan::Resume(h) => self.resumes(h as usize),
+            Plan::Flap(h) => self.flaps(h as usize),
+            Plan::Join(h, life) => self.joins_again(h as usize, life),
+            Plan::Exit(h, life) => self.exits(h as usize, life),
+            Plan::Poll => self.poll_watches(),
+            Plan::Deadline(i) => self.watch_ends(i as usize),
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        for h in 1..self.hosts.len() {
+            self.collect_counters(h);
+            self.count_life(h);
+        }
+        if self.failures.is_empty() {
+            self.check_sometimes();
+        }
+        let (hash, events) = (self.trace.hash(), self.trace.count());
+        let (trace, trace_error) = match self.trace.finish() {
+            Ok(events) => (events, None),
+            Err(e) => (Vec::new(), Some(e.to_string())),
+        };
+        Outcome {
+            hash,
+            occurrences: self.occurrences,
+            events,
+            end: self.now,
+            failures: self.failures,
+            goals: self.goals,
+            measures: self.measures,
+            trace,
+            trace_error,
+        }
+    }
+
+    /// Adds an event of host `h` (0: the world) to the trace.
+    fn note(
+        &mut self,
+        h: usize,
+        kind: Kind,
+        to: Option<u32>,
+        (bytes, mark): (usize, u64),
+        text: impl FnOnce() -> (String, String),
+    ) -> u64 {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let (t, cause) = (self.now, self.cause);
+        self.trace.add(Fact { t, cause, node: h as u32, kind, to, bytes, mark }, text)
+    }
+
+    /// Adds an event that needs only words.
+    fn say(&mut self, h: usize, kind: Kind, detail: impl FnOnce() -> String) -> u64 {
+        self.note(h, kind, None, (0, 0), || (String::new(), detail()))
+    }
+
+    fn fail(&mut self, h: usize, check: String, message: String) {
+        let cause = self.say(h, Kind::Violation, || format!("{check}: {message}"));
+        if self.failures.len() < Self::FAILURES {
+            let (t, node) = (self.now, h as u32);
+            self.failures.push(Failure { check, t, node, message, cause });
+        }
+    }
+
+    fn check(&mut self, h: usize, result: Result<(), Violation>) {
+        if let Err(v) = result {
+            self.fail(h, v.invariant.name().to_owned(), v.message);
+        }
+    }
+
+    /// The place of a member in the table; ids carry it in their last four bytes.
+    fn identity_of(&self, id: NodeId) -> Option<u32> {
+        let [.., a, b, c, d] = *id.as_bytes();
+        let i = u32::from_be_bytes([a, b, c, d]);
+        self.identities.get(i as usize).filter(|x| x.0 == id).map(|_| i)
+    }
+
+    /// A member that never was.
+    fn new_identity(&mut self, number: u32) -> (u32, NodeId) {
+        let i = self.identities.len() as u32;
+        let nth = self.identities.iter().filter(|x| x.1 == number).count() as u64;
+        let mut bytes = [0; 16];
+        let high = self.keyed.bits(Purpose::Id, u64::from(number), nth);
+        bytes[..8].copy_from_slice(&high.to_be_bytes());
+        bytes[12..].copy_from_slice(&i.to_be_bytes());
+        let id = NodeId::from_bytes(bytes);
+        self.identities.push((id, number));
+        (i, id)
+    }
+
+    fn count_life(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if host.process == Process::Up {
+            self.measures.node_ns += u128::from(self.now.saturating_sub(host.started_at));
+        }
+    }
+}
+
+/// `n3`: always a valid name.
+fn name(n: u32) -> Name {
+    let text = format!("n{n}");
+    Name::new(text).unwrap_or_else(|e| unreachable!("a letter and digits are a name: {e}"))
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// [`LoadError`] if it asks for what is not there.
+pub fn run(scenario: Scenario, options: Options) -> Result<Outcome, LoadError> {
+    Ok(World::new(scenario, options)?.run())
+}

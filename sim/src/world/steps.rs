@@ -1,0 +1,294 @@
+//! Steps of a scenario take effect. Every step is total: where it does not apply it does nothing.
+
+use quorate_core::LocalState;
+
+use super::{
+    World,
+    events::is_running,
+    host::{Flapping, Joining, Order, Process, address},
+    name,
+    queue::Plan,
+};
+use crate::{
+    keyed::Purpose,
+    scenario::{Action, ClockLine, DiskFault, Line, NodeSet, StartOptions},
+    trace::Kind,
+};
+
+impl World {
+    /// A line's time has come.
+    pub(super) fn line_takes_effect(&mut self, i: usize) {
+        let Some(Line::At(_, action)) = self.scenario.lines.get(i) else { return };
+        let action = action.clone();
+        self.cause = self.say(0, Kind::Step, || action.to_string());
+        self.dirty = true;
+        match &action {
+            Action::Join { nodes, via } => self.join(nodes, via),
+            Action::Partition { groups } => {
+                self.network.partition(groups, self.highest());
+                self.topology_at = self.now;
+            }
+            Action::Isolate { nodes } => {
+                self.each(nodes, |w, h| w.network.isolate(h as u32, true));
+                self.topology_at = self.now;
+            }
+            Action::Cut { from, direction, to } => {
+                self.network.cut(from, *direction, to);
+                self.topology_at = self.now;
+            }
+            Action::Mend { nodes } => {
+                self.each(nodes, |w, h| w.mend(h));
+                self.topology_at = self.now;
+            }
+            Action::Heal => {
+                self.each(&NodeSet::All, |w, h| w.hosts[h].flapping = None);
+                self.network.heal();
+                self.topology_at = self.now;
+            }
+            Action::Net(s) => self.changes_net(|w| w.network.set_base(s)),
+            Action::Link(l) => self.changes_net(|w| w.network.set_links(l)),
+            Action::Clock(c) => self.set_clocks(c),
+            _ => self.act_on_nodes(&action),
+        }
+    }
+
+    fn act_on_nodes(&mut self, action: &Action) {
+        match action {
+            Action::Flap { nodes, every, lasts } => {
+                let (every, until) = (every.as_nanos(), self.now + lasts.as_nanos());
+                self.each(nodes, |w, h| w.begin_flapping(h, every, until));
+            }
+            Action::Crash { nodes } => self.each(nodes, |w, h| {
+                if w.hosts[h].is_up() {
+                    w.stop_process(h, false);
+                }
+            }),
+            Action::Poweroff { nodes } => self.each(nodes, |w, h| w.stop_process(h, true)),
+            Action::Pause { nodes, lasts } => {
+                let until = self.now + lasts.as_nanos();
+                self.each(nodes, |w, h| w.pause(h, until));
+            }
+            Action::Suspend { nodes, lasts } => {
+                let until = self.now + lasts.as_nanos();
+                self.each(nodes, |w, h| w.suspend(h, until));
+            }
+            Action::Starve { nodes, factor, lasts } => {
+                let until = self.now + lasts.as_nanos();
+                self.each(nodes, |w, h| {
+                    w.hosts[h].starved = (until, factor.0);
+                    w.queue.plan(until, Plan::Resume(h as u32));
+                });
+            }
+            Action::Restart { nodes, options } => self.each(nodes, |w, h| w.restart(h, options)),
+            Action::Start { nodes, options } => self.each(nodes, |w, h| {
+                if w.hosts[h].process == Process::Never {
+                    w.begin(h, options);
+                }
+            }),
+            Action::Leave { nodes } => self.each(nodes, |w, h| w.order(h, Order::Leave)),
+            Action::ForceLeave { nodes, on } => self.force_leave(nodes, on.as_ref()),
+            Action::Replay { nodes, window } => {
+                self.each(nodes, |w, h| w.replay(h, window.as_nanos()));
+            }
+            Action::Garbage { nodes, count } => self.each(nodes, |w, h| w.garbage(h, *count)),
+            Action::Disk { nodes, fault } => self.each(nodes, |w, h| w.disk_fault(h, *fault)),
+            _ => {}
+        }
+    }
+
+    fn highest(&self) -> u32 {
+        self.hosts.len() as u32 - 1
+    }
+
+    /// Does something to each of the nodes, in the order in which they are named.
+    fn each(&mut self, nodes: &NodeSet, mut act: impl FnMut(&mut Self, usize)) {
+        let cause = self.cause;
+        for n in nodes.numbers(self.highest()) {
+            if (n as usize) < self.hosts.len() {
+                self.cause = cause;
+                act(self, n as usize);
+            }
+        }
+    }
+
+    fn join(&mut self, nodes: &NodeSet, via: &NodeSet) {
+        self.each(nodes, |w, h| w.join_one(h, via));
+    }
+
+    fn join_one(&mut self, h: usize, via: &NodeSet) {
+        let me = self.hosts[h].number;
+        let mut targets = via.numbers(self.highest());
+        targets.retain(|n| *n != me && (*n as usize) < self.hosts.len());
+        if !targets.is_empty() && self.hosts[h].is_up() {
+            self.hosts[h].joining = Joining { targets, tries: 0, id: None };
+            self.order(h, Order::Join);
+        }
+    }
+
+    /// Settings of links change: if a link becomes certain loss, or ends being it, that is topology.
+    fn changes_net(&mut self, change: impl FnOnce(&mut Self)) {
+        let before = self.network.is_whole();
+        change(self);
+        if !before || !self.network.is_whole() {
+            self.topology_at = self.now;
+        }
+    }
+
+    fn mend(&mut self, h: usize) {
+        self.hosts[h].flapping = None;
+        self.network.mend(h as u32);
+    }
+
+    fn begin_flapping(&mut self, h: usize, every: u64, until: u64) {
+        let planned = self.hosts[h].flapping.is_some();
+        self.hosts[h].flapping = Some(Flapping { every, until, isolated: false });
+        if !planned {
+            self.flaps(h);
+        }
+    }
+
+    /// The next turn of a flapping node.
+    pub(super) fn flaps(&mut self, h: usize) {
+        let Some(f) = self.hosts[h].flapping else { return };
+        let over = self.now >= f.until;
+        let isolated = !f.isolated && !over;
+        self.network.isolate(h as u32, isolated);
+        self.topology_at = self.now;
+        self.dirty = true;
+        self.hosts[h].flapping = if over { None } else { Some(Flapping { isolated, ..f }) };
+        if !over {
+            self.queue.plan((self.now + f.every).min(f.until), Plan::Flap(h as u32));
+        }
+    }
+
+    fn pause(&mut self, h: usize, until: u64) {
+        if self.hosts[h].is_up() {
+            self.hosts[h].paused_until = self.hosts[h].paused_until.max(until);
+            self.queue.plan(until, Plan::Resume(h as u32));
+        }
+    }
+
+    fn suspend(&mut self, h: usize, until: u64) {
+        let now = self.now;
+        let host = &mut self.hosts[h];
+        if matches!(host.process, Process::Up | Process::Ended) && host.suspended_until < until {
+            host.clock.set_frozen(now, true);
+            host.suspended_until = until;
+            self.queue.plan(until, Plan::Resume(h as u32));
+        }
+    }
+
+    /// A pause, suspension or starvation is over, unless another one goes on.
+    pub(super) fn resumes(&mut self, h: usize) {
+        let now = self.now;
+        let host = &mut self.hosts[h];
+        if host.suspended_until > 0 && host.suspended_until <= now {
+            host.suspended_until = 0;
+            host.clock.set_frozen(now, false);
+            host.timer_at = u64::MAX;
+        }
+        if !host.is_up() || host.is_stopped(now) {
+            return;
+        }
+        host.paused_until = 0;
+        host.well_since = now;
+        host.timer_at = u64::MAX;
+        self.dirty = true;
+        self.cause = self.say(h, Kind::Resume, String::new);
+        self.wake_later(h);
+        self.arm(h);
+    }
+
+    fn restart(&mut self, h: usize, options: &StartOptions) {
+        if self.hosts[h].process == Process::Never {
+            return;
+        }
+        if self.hosts[h].is_up() {
+            self.stop_process(h, false);
+        }
+        if self.hosts[h].suspended_until > self.now {
+            let now = self.now;
+            self.hosts[h].clock.set_frozen(now, false);
+            self.hosts[h].suspended_until = 0;
+        }
+        if options.new_address {
+            let host = &mut self.hosts[h];
+            host.moves = host.moves.saturating_add(1).min(199);
+            host.addr = address(host.number, host.moves);
+        }
+        self.begin(h, options);
+    }
+
+    fn begin(&mut self, h: usize, options: &StartOptions) {
+        self.hosts[h].name = name(options.name.map_or(self.hosts[h].number, |n| n.0));
+        if let Err(e) = self.start_process(h, options) {
+            self.say(h, Kind::StartRefused, || e.to_string());
+            return;
+        }
+        if let Some(via) = &options.join {
+            self.join_one(h, via);
+        }
+    }
+
+    /// At the named nodes, or at the first other one that takes part.
+    fn force_leave(&mut self, nodes: &NodeSet, on: Option<&NodeSet>) {
+        let names: Vec<_> = nodes
+            .numbers(self.highest())
+            .into_iter()
+            .filter_map(|n| Some((n as usize, self.hosts.get(n as usize)?.name.clone())))
+            .collect();
+        for (subject, name) in names {
+            let at: Vec<usize> = match on {
+                Some(set) => set.numbers(self.highest()).into_iter().map(|n| n as usize).collect(),
+                None => {
+                    let able = |h: &usize| {
+                        *h != subject
+                            && is_running(&self.hosts[*h])
+                            && !self.hosts[*h].is_stopped(self.now)
+                    };
+                    (1..self.hosts.len()).find(able).into_iter().collect()
+                }
+            };
+            for h in at {
+                if h < self.hosts.len() {
+                    self.order(h, Order::ForceLeave(name.clone()));
+                }
+            }
+        }
+    }
+
+    /// Drift, offset and step of some clocks.
+    pub(super) fn set_clocks(&mut self, c: &ClockLine) {
+        let now = self.now;
+        self.each(&c.nodes, |w, h| {
+            let host = &mut w.hosts[h];
+            if let Some(d) = c.drift {
+                host.clock.set_drift(now, d.0);
+                host.timer_at = u64::MAX;
+            }
+            if let Some(o) = c.offset {
+                host.clock.set_offset(o.0);
+            }
+            if let Some(o) = c.step {
+                host.clock.step(o.0);
+            }
+            w.arm(h);
+        });
+    }
+
+    fn disk_fault(&mut self, h: usize, fault: DiskFault) {
+        let n = u64::from(self.hosts[h].number);
+        let coin = self.keyed.bits(Purpose::Disk, !n, self.now);
+        if self.hosts[h].disk.fault(fault, coin) {
+            self.begin_write(h);
+        }
+    }
+
+    /// Does the node at `h` take part, with the processor at hand?
+    pub(super) fn takes_part(&self, h: usize) -> bool {
+        let host = &self.hosts[h];
+        host.is_up()
+            && !host.is_stopped(self.now)
+            && host.node.as_ref().is_some_and(|n| n.local().state == LocalState::Running)
+    }
+}

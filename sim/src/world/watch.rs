@@ -1,0 +1,296 @@
+//! Expectations while a scenario runs: `within`, `for`, `never`, `sometimes`.
+//!
+//! A `within` is looked at every 20 ms of virtual time in which anything changed, and at its end;
+//! a `for` at every change of a view; `never` at every failed event.
+
+use std::collections::BTreeMap;
+
+use quorate_core::{NodeId, State, Version};
+
+use super::{World, queue::Plan};
+use crate::{
+    scenario::{Condition, Expect, Held, Line, NodeSet, Viewers},
+    trace::Kind,
+};
+
+/// How often a `within` is looked at.
+const POLL_NS: u64 = 20_000_000;
+
+/// One line that is checked over a span of time.
+#[derive(Debug)]
+pub(super) struct Watch {
+    line: usize,
+    expect: Expect,
+    from: u64,
+    until: u64,
+    done: bool,
+    /// The viewer that was wrong last: looked at first.
+    suspect: usize,
+}
+
+/// Why a condition does not hold: where, and what is there.
+type Wrong = (usize, String);
+
+impl World {
+    pub(super) fn plan_watches(&mut self) {
+        for i in 0..self.scenario.lines.len() {
+            let Line::Expect(expect) = self.scenario.lines[i].clone() else { continue };
+            let lasts = match &expect {
+                Expect::Within(d, _) | Expect::For { lasts: d, .. } => *d,
+                _ => continue,
+            };
+            let base = self.scenario.base_time(i);
+            let until = base.saturating_add(lasts).as_nanos();
+            let from = base.as_nanos();
+            let number = self.watches.len() as u32;
+            self.watches.push(Watch { line: i, expect, from, until, done: false, suspect: 0 });
+            self.queue.plan(until, Plan::Deadline(number));
+            self.queue.plan(from, Plan::Poll);
+        }
+    }
+
+    fn active(&self, w: &Watch) -> bool {
+        !w.done && w.from <= self.now && self.now <= w.until
+    }
+
+    /// Looks at what must become true.
+    pub(super) fn poll_watches(&mut self) {
+        // Several lines may begin at different times: one poll at a time is enough.
+        if self.polling && !self.now.is_multiple_of(POLL_NS) {
+            return;
+        }
+        if std::mem::take(&mut self.dirty) {
+            for i in 0..self.watches.len() {
+                self.poll_within(i);
+            }
+        }
+        let within = |w: &Watch| matches!(w.expect, Expect::Within(..));
+        self.polling = self.watches.iter().any(|w| within(w) && self.active(w));
+        if self.polling {
+            self.queue.plan((self.now / POLL_NS + 1) * POLL_NS, Plan::Poll);
+        }
+    }
+
+    fn poll_within(&mut self, i: usize) -> Option<Wrong> {
+        if !self.active(&self.watches[i]) {
+            return None;
+        }
+        let Expect::Within(_, condition) = self.watches[i].expect.clone() else { return None };
+        match self.holds(&condition, self.watches[i].suspect) {
+            Ok(()) => {
+                let w = &mut self.watches[i];
+                w.done = true;
+                let (line, took) = (w.line, self.now - w.from);
+                self.measures.met_ns.push((line, took));
+                self.say(0, Kind::Met, || format!("{condition} after {} ms", took / 1_000_000));
+                None
+            }
+            Err(wrong) => {
+                self.watches[i].suspect = wrong.0;
+                Some(wrong)
+            }
+        }
+    }
+
+    /// The time of a watch is up.
+    pub(super) fn watch_ends(&mut self, i: usize) {
+        let wrong = self.poll_within(i);
+        let Some((h, what)) = wrong else { return };
+        self.watches[i].done = true;
+        let line = self.scenario.lines[self.watches[i].line].to_string();
+        let check = match &self.watches[i].expect {
+            Expect::Within(_, Condition::Held { held, .. }) => format!("within-{held}"),
+            _ => "within-converged".to_owned(),
+        };
+        self.fail(h, check, format!("`{line}`: {what}"));
+    }
+
+    /// Does the condition hold now? `first` is looked at first.
+    fn holds(&self, condition: &Condition, first: usize) -> Result<(), Wrong> {
+        match condition {
+            Condition::Converged => self.converged(first),
+            Condition::Held { nodes, held, viewers } => {
+                self.viewers(viewers, first).into_iter().try_for_each(|h| {
+                    self.subjects(nodes).try_for_each(|s| self.is_held(h, s, *held, false))
+                })
+            }
+            Condition::Quorum { .. } => Ok(()),
+        }
+    }
+
+    fn subjects(&self, nodes: &NodeSet) -> impl Iterator<Item = usize> + use<> {
+        let numbers = nodes.numbers(self.hosts.len() as u32 - 1).into_iter();
+        let count = self.hosts.len();
+        numbers.map(|n| n as usize).filter(move |n| *n < count)
+    }
+
+    /// Live nodes in whose view something must hold, `first` first.
+    fn viewers(&self, viewers: &Viewers, first: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = match viewers {
+            Viewers::Everywhere => (1..self.hosts.len()).collect(),
+            Viewers::On(set) => self.subjects(set).collect(),
+        };
+        all.retain(|h| self.takes_part(*h));
+        if let Some(i) = all.iter().position(|h| *h == first) {
+            all[..=i].rotate_right(1);
+        }
+        all
+    }
+
+    /// Does `h` hold `subject` to be that?
+    fn is_held(&self, h: usize, subject: usize, held: Held, not: bool) -> Result<(), Wrong> {
+        if h == subject {
+            return Ok(());
+        }
+        let found = self.view(h, subject);
+        let current = self.hosts[subject].node.as_ref().map(|n| n.local().record.version);
+        let hit = match (found, held) {
+            (None, Held::Unknown) => true,
+            // What is held of an earlier life is not what the process of now deserves.
+            (Some((State::Alive, v)), Held::Alive) => {
+                current.is_none_or(|now| v.generation == now.generation)
+            }
+            (Some((State::Suspect, _)), Held::Suspect)
+            | (Some((State::Failed, _)), Held::Failed)
+            | (Some((State::Left, _)), Held::Left) => true,
+            _ => false,
+        };
+        if hit != not {
+            return Ok(());
+        }
+        let is = found.map_or_else(|| "unknown".into(), |(s, v)| format!("{s} at {v}"));
+        Err((h, format!("n{subject} is {is} on n{h}")))
+    }
+
+    /// What `h` holds of the member that host `subject` runs.
+    fn view(&self, h: usize, subject: usize) -> Option<(State, Version)> {
+        let id = self.identities.get(self.hosts[subject].identity as usize)?.0;
+        // A host that never started has no member yet.
+        if self.hosts[subject].life == 0 {
+            return None;
+        }
+        let node = self.hosts[h].node.as_ref()?;
+        node.members().find(|m| m.record.id == id).map(|m| (m.state, m.record.version))
+    }
+
+    /// Do all live, connected nodes agree?
+    fn converged(&self, first: usize) -> Result<(), Wrong> {
+        for group in self.groups() {
+            let mut live: BTreeMap<NodeId, Version> = BTreeMap::new();
+            for &h in &group {
+                if let Some(n) = &self.hosts[h].node {
+                    let record = n.local().record;
+                    live.insert(record.id, record.version);
+                }
+            }
+            let mut gone = BTreeMap::new();
+            if group.contains(&first) {
+                self.agrees(first, &live, &mut gone)?;
+            }
+            for &h in &group {
+                self.agrees(h, &live, &mut gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn agrees(
+        &self,
+        h: usize,
+        live: &BTreeMap<NodeId, Version>,
+        gone: &mut BTreeMap<NodeId, State>,
+    ) -> Result<(), Wrong> {
+        let Some(node) = &self.hosts[h].node else { return Ok(()) };
+        let wrong = |what: String| Err((h, format!("n{h}: {what}")));
+        let mut found = 0;
+        for m in node.members() {
+            let (id, name) = (m.record.id, &m.record.name);
+            match live.get(&id) {
+                Some(v) if m.state == State::Alive && m.record.version == *v => found += 1,
+                Some(v) => {
+                    let at = m.record.version;
+                    return wrong(format!("{name} is {} at {at}, and runs at {v}", m.state));
+                }
+                None if m.state.is_live() => {
+                    return wrong(format!("{name} ({id}) is {} and is not there", m.state));
+                }
+                None => {
+                    let other = *gone.entry(id).or_insert(m.state);
+                    if other != m.state {
+                        return wrong(format!("{name} is {}, elsewhere {other}", m.state));
+                    }
+                }
+            }
+        }
+        // The list has no entry for the node itself.
+        if found + 1 == live.len() {
+            return Ok(());
+        }
+        wrong(format!("{} of {} live members known", found + 1, live.len()))
+    }
+
+    /// Live nodes in groups that can reach each other, over others if need be.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut left: Vec<usize> = (1..self.hosts.len()).filter(|h| self.takes_part(*h)).collect();
+        if self.network.is_whole() {
+            return vec![left];
+        }
+        let mut groups = Vec::new();
+        while let Some(start) = left.pop() {
+            let mut group = vec![start];
+            let mut at = 0;
+            while let Some(&a) = group.get(at) {
+                let near = |b: &usize| self.network.connects(a as u32, *b as u32);
+                let (reached, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(near);
+                group.extend(reached);
+                left = rest;
+                at += 1;
+            }
+            group.sort_unstable();
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// The view of `h` changed: what must hold all the time?
+    pub(super) fn check_lasting(&mut self, h: usize) {
+        for i in 0..self.watches.len() {
+            let w = &self.watches[i];
+            let Expect::For { nodes, not, held, viewers, .. } = &w.expect else { continue };
+            if !self.active(w) || !self.takes_part(h) {
+                continue;
+            }
+            if matches!(viewers, Viewers::On(set) if !set.contains(h as u32)) {
+                continue;
+            }
+            let mut subjects = self.subjects(nodes);
+            let wrong = subjects.find_map(|s| self.is_held(h, s, *held, *not).err());
+            if let Some((h, what)) = wrong {
+                let check = format!("for-{}{held}", if *not { "not-" } else { "" });
+                let line = self.scenario.lines[self.watches[i].line].to_string();
+                self.watches[i].done = true;
+                self.fail(h, check, format!("`{line}`: {what}"));
+            }
+        }
+    }
+
+    /// A live member in reach was declared failed at `h`.
+    pub(super) fn false_failed(&mut self, h: usize, subject: usize) {
+        let never = |l: &Line| matches!(l, Line::Expect(Expect::NeverFalseFailed));
+        if self.scenario.lines.iter().any(never) {
+            self.fail(h, "false-failed".into(), format!("n{subject} runs and can be reached"));
+        }
+    }
+
+    /// What the run must have met.
+    pub(super) fn check_sometimes(&mut self) {
+        for i in 0..self.scenario.lines.len() {
+            if let Line::Expect(Expect::Sometimes(goal)) = self.scenario.lines[i]
+                && !self.goals.contains(&goal)
+            {
+                let name = goal.name();
+                self.fail(0, format!("sometimes-{name}"), "the run never met it".into());
+            }
+        }
+    }
+}
