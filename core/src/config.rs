@@ -64,7 +64,7 @@ pub struct Tuning {
     pub retransmit_mult: u32,
     /// New information leaves at once instead of at the next gossip tick.
     pub immediate_gossip: bool,
-    /// At most so many immediate rounds per gossip interval.
+    /// At most so many immediate rounds between two gossip ticks.
     pub immediate_rounds: u32,
     /// Gossip still reaches members that failed less than this ago.
     pub gossip_to_dead: Duration,
@@ -121,7 +121,7 @@ impl Default for Tuning {
             gossip_fanout: 3,
             retransmit_mult: 4,
             immediate_gossip: true,
-            immediate_rounds: 4,
+            immediate_rounds: 8,
             gossip_to_dead: Duration::from_secs(30),
             awareness_max: 8,
             full_sync_interval: Duration::ZERO,

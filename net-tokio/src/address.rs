@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The gossip port where none is given.
+/// The gossip port unless the configuration gives another one.
 pub const DEFAULT_GOSSIP_PORT: u16 = 8301;
 /// A host name stands for at most so many addresses; more are not tried.
 pub const MAX_CANDIDATES: usize = 16;
@@ -56,24 +56,24 @@ pub enum AddressError {
     NoAddress(String),
 }
 
-/// Reads `ip`, `ip:port`, `host`, `host:port`, `[v6]` or `[v6]:port`; the port is 8301 by default.
+/// Reads `ip`, `ip:port`, `host`, `host:port`, `[v6]` or `[v6]:port`.
 ///
 /// # Errors
 /// [`AddressError`], never [`AddressError::Lookup`]: nothing is looked up here.
-pub fn parse_join_addr(text: &str) -> Result<JoinAddr, AddressError> {
+pub fn parse_join_addr(text: &str, default_port: u16) -> Result<JoinAddr, AddressError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(AddressError::Empty);
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(JoinAddr::Socket(SocketAddr::new(ip, DEFAULT_GOSSIP_PORT)));
+        return Ok(JoinAddr::Socket(SocketAddr::new(ip, default_port)));
     }
     if let Some(rest) = text.strip_prefix('[') {
-        return parse_brackets(text, rest);
+        return parse_brackets(text, rest, default_port);
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, parse_port(text, port)?),
-        None => (text, DEFAULT_GOSSIP_PORT),
+        None => (text, default_port),
     };
     if let Ok(ip) = host.parse::<std::net::Ipv4Addr>() {
         return Ok(JoinAddr::Socket(SocketAddr::new(ip.into(), port)));
@@ -84,13 +84,13 @@ pub fn parse_join_addr(text: &str) -> Result<JoinAddr, AddressError> {
     Ok(JoinAddr::Host { name: host.to_owned(), port })
 }
 
-fn parse_brackets(text: &str, rest: &str) -> Result<JoinAddr, AddressError> {
+fn parse_brackets(text: &str, rest: &str, default_port: u16) -> Result<JoinAddr, AddressError> {
     let bad = || AddressError::Brackets(text.to_owned());
     let (ip, tail) = rest.split_once(']').ok_or_else(bad)?;
     let ip: Ipv6Addr = ip.parse().map_err(|_| bad())?;
     let port = match tail.strip_prefix(':') {
         Some(port) => parse_port(text, port)?,
-        None if tail.is_empty() => DEFAULT_GOSSIP_PORT,
+        None if tail.is_empty() => default_port,
         None => return Err(bad()),
     };
     Ok(JoinAddr::Socket(SocketAddr::new(ip.into(), port)))
@@ -156,13 +156,13 @@ mod tests {
             ("[2001:db8::7]:9301", "[2001:db8::7]:9301"),
         ] {
             let want = JoinAddr::Socket(want.parse().unwrap());
-            assert_eq!(parse_join_addr(text).unwrap(), want, "{text}");
+            assert_eq!(parse_join_addr(text, DEFAULT_GOSSIP_PORT).unwrap(), want, "{text}");
         }
         for (text, name, port) in
             [("n1.example.com", "n1.example.com", 8301), ("my_host-2:53", "my_host-2", 53)]
         {
             let want = JoinAddr::Host { name: name.into(), port };
-            assert_eq!(parse_join_addr(text).unwrap(), want, "{text}");
+            assert_eq!(parse_join_addr(text, DEFAULT_GOSSIP_PORT).unwrap(), want, "{text}");
         }
     }
 
@@ -185,30 +185,30 @@ mod tests {
             "x/y",
             "-:-",
         ] {
-            let e = parse_join_addr(text).expect_err(text).to_string();
+            let e = parse_join_addr(text, DEFAULT_GOSSIP_PORT).expect_err(text).to_string();
             assert!(e.contains(text), "{text}: {e}");
         }
-        assert!(matches!(parse_join_addr("  "), Err(AddressError::Empty)));
+        assert!(matches!(parse_join_addr("  ", DEFAULT_GOSSIP_PORT), Err(AddressError::Empty)));
     }
 
     #[tokio::test]
     async fn localhost_resolves_and_an_impossible_name_does_not() {
-        let local = parse_join_addr("localhost:77").unwrap().candidates().await.unwrap();
+        let local = parse_join_addr("localhost:77", DEFAULT_GOSSIP_PORT).unwrap().candidates().await.unwrap();
         assert!(local.iter().all(|a| a.ip().is_loopback() && a.port() == 77), "{local:?}");
-        let none = parse_join_addr("no-such-host.invalid").unwrap().candidates().await;
+        let none = parse_join_addr("no-such-host.invalid", DEFAULT_GOSSIP_PORT).unwrap().candidates().await;
         assert!(none.unwrap_err().to_string().starts_with("lookup no-such-host.invalid: "));
     }
 
     proptest! {
         #[test]
         fn any_text_is_an_address_or_an_error(text in "\\PC{0,40}") {
-            let _ = parse_join_addr(&text);
+            let _ = parse_join_addr(&text, DEFAULT_GOSSIP_PORT);
         }
 
         #[test]
         fn sockets_round_trip(ip: [u8; 4], v6: [u8; 16], port in 1u16..) {
             for addr in [SocketAddr::new(ip.into(), port), SocketAddr::new(v6.into(), port)] {
-                let read = parse_join_addr(&addr.to_string()).unwrap();
+                let read = parse_join_addr(&addr.to_string(), DEFAULT_GOSSIP_PORT).unwrap();
                 prop_assert_eq!(read, JoinAddr::Socket(addr));
             }
         }

@@ -77,8 +77,9 @@ impl Agent {
     /// # Errors
     /// [`StartError`]: nothing runs then.
     pub async fn start(config: AgentConfig) -> Result<Self, StartError> {
-        let start_join = targets("start_join", &config.start_join)?;
-        let retry_join = targets("retry_join", &config.retry_join)?;
+        let port = config.bind.port();
+        let start_join = targets("start_join", &config.start_join, port)?;
+        let retry_join = targets("retry_join", &config.retry_join, port)?;
         let (dir, durable) = open_data_dir(&config).await?;
         let sockets = Sockets::bind(&config).await?;
 
@@ -184,9 +185,13 @@ async fn supervise(
     decide(&verdict, stopped);
 }
 
-fn targets(setting: &'static str, texts: &[String]) -> Result<Vec<Target>, StartError> {
+fn targets(
+    setting: &'static str,
+    texts: &[String],
+    default_port: u16,
+) -> Result<Vec<Target>, StartError> {
     let parse = |text: &String| {
-        Target::parse(text).map_err(|e| StartError::JoinTarget {
+        Target::parse(text, default_port).map_err(|e| StartError::JoinTarget {
             target: text.clone(),
             setting,
             reason: e.to_string(),

@@ -45,6 +45,9 @@ const LEAVE_LINGER: Duration = Duration::from_millis(200);
 /// At the end: so long for the last save, and for streams that are closing.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// So many failing receives in a row mean that the socket itself is broken.
+const RECEIVE_ERRORS_MAX: u32 = 1000;
+
 /// Where the node's state is kept.
 #[derive(Debug)]
 pub(crate) enum Disk {
@@ -102,6 +105,8 @@ pub(crate) struct Driver<N: Net, C> {
     /// When and as what the driver ends.
     ending: Option<(Instant, Stopped)>,
     incoming: Vec<u8>,
+    /// Receives that failed since the last one that worked.
+    receive_errors: u32,
     outgoing: Vec<u8>,
     /// A datagram in `outgoing` that the socket had no room for.
     held: Option<(SocketAddr, usize)>,
@@ -127,6 +132,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
             evicted: None,
             ending: None,
             incoming: vec![0; DATAGRAM_BYTES],
+            receive_errors: 0,
             outgoing: Vec::new(),
             held: None,
         }
@@ -225,11 +231,19 @@ impl<N: Net, C: Clock> Driver<N, C> {
         let now = self.clock.now();
         for _ in 0..BATCH {
             match self.udp.try_recv_from(&mut self.incoming) {
-                Ok((n, from)) => self.node.handle_datagram(now, from, &self.incoming[..n]),
+                Ok((n, from)) => {
+                    self.receive_errors = 0;
+                    self.node.handle_datagram(now, from, &self.incoming[..n]);
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(e) => {
                     count(&self.io.io_receive_errors);
-                    tracing::debug!("receiving a datagram: {e}");
+                    self.receive_errors = self.receive_errors.saturating_add(1);
+                    if self.receive_errors >= RECEIVE_ERRORS_MAX {
+                        let reason = format!("the gossip socket does not receive any more: {e}");
+                        self.ending = Some((now, Stopped::Fatal { reason }));
+                        return false;
+                    }
                 }
             }
         }

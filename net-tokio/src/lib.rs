@@ -1,9 +1,12 @@
 //! quorate on real hosts: the one task that owns the node, its sockets and disk, and the DNS and
 //! HTTP servers that read from an immutable view of it.
 //!
-//! Code map: [`view`] is what readers see; [`handle`] is how commands reach the node; `driver`
-//! owns the node and drains it; `persist` is the data directory; [`dns`] and [`http`] are pure
-//! functions from (view, request) to response with thin servers around them.
+//! Code map: [`agent`] binds and starts everything; `driver` is the task that owns the node and
+//! drains it, over the traits of [`transport`] and [`clock`]; [`persist`] is the data directory;
+//! [`retry`] finds members to join, at the addresses that [`address`] reads; [`view`] is what
+//! readers see, [`handle`] is how commands reach the node; [`dns`] and [`http`] are pure
+//! functions from (view, request) to response with thin servers around them; [`consul`] has the
+//! shapes they share; [`counters`] is what the driver counts.
 
 pub mod address;
 pub mod agent;

@@ -23,12 +23,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Parses an address.
+    /// Parses an address; without a port it gets the default one.
     ///
     /// # Errors
     /// [`AddressError`] if it is none.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
-        Ok(Self { text: text.to_owned(), addr: parse_join_addr(text)? })
+    pub fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
+        Ok(Self { text: text.to_owned(), addr: parse_join_addr(text, default_port)? })
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn targets(ports: &[u16]) -> Vec<Target> {
-        ports.iter().map(|p| Target::parse(&format!("127.0.0.1:{p}")).unwrap()).collect()
+        ports.iter().map(|p| Target::parse(&format!("127.0.0.1:{p}"), 8301).unwrap()).collect()
     }
 
     fn policy(max: u32) -> RetryPolicy {

@@ -285,4 +285,20 @@ mod tests {
         let e = net.connect(to).await.unwrap_err();
         assert_eq!(stream_error(&e, true), StreamError::Refused);
     }
+
+    #[tokio::test]
+    async fn an_ipv6_socket_speaks_ipv4_too() {
+        let Ok(udp) = TokioUdp::bind("[::]:0".parse().unwrap()).await else { return };
+        let port = udp.local_addr().unwrap().port();
+        let other = UdpSocket::bind(loopback()).await.unwrap();
+        let from = other.local_addr().unwrap();
+        other.send_to(b"hi", ("127.0.0.1", port)).await.unwrap();
+        udp.readable().await.unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(udp.try_recv_from(&mut buf).unwrap(), (2, from));
+        udp.writable().await.unwrap();
+        udp.try_send_to(b"ho", from).unwrap();
+        let (n, _) = other.recv_from(&mut buf).await.unwrap();
+        assert_eq!(&buf[..n], b"ho");
+    }
 }

@@ -121,61 +121,135 @@ const WAN: Flag = switch("wan", "Refused: there is no WAN pool, each datacenter 
 /// Hidden: ends the agent when its standard input ends (children of `demo`).
 pub(crate) const UNTIL_STDIN_ENDS: &str = "until-stdin-ends";
 
-#[rustfmt::skip]
 const AGENT_ROLE: &[Flag] = &[
     sets("server", switch("server", "Run as a server instead of a client.")),
     sets("bootstrap", switch("bootstrap", "Be the first server, on its own.")),
-    sets("bootstrap_expect", one("bootstrap-expect", "count",
-        "Servers to wait for before the first leader is chosen; 1 is a server on its own.")),
+    sets(
+        "bootstrap_expect",
+        one(
+            "bootstrap-expect",
+            "count",
+            "Servers to wait for before the first leader is chosen; 1 is a server on its own.",
+        ),
+    ),
     switch("dev", "Try things out: a server on its own on the loopback address, nothing on disk."),
 ];
 
-#[rustfmt::skip]
 const AGENT_NODE: &[Flag] = &[
-    sets("data_dir", one("data-dir", "dir", "Where the node keeps its identity. Required unless -dev.")),
-    sets("node_name", one("node", "name", "Name of the node, unique in the cluster. Default: the host name.")),
-    sets("node_id", one("node-id", "uuid", "Id of the node. Default: made once and kept in the data directory.")),
-    sets("node_meta", many("node-meta", "key:value", "Something to know about the node; may be repeated.")),
+    sets(
+        "data_dir",
+        one("data-dir", "dir", "Where the node keeps its identity. Required unless -dev."),
+    ),
+    sets(
+        "node_name",
+        one("node", "name", "Name of the node, unique in the cluster. Default: the host name."),
+    ),
+    sets(
+        "node_id",
+        one(
+            "node-id",
+            "uuid",
+            "Id of the node. Default: made once and kept in the data directory.",
+        ),
+    ),
+    sets(
+        "node_meta",
+        many("node-meta", "key:value", "Something to know about the node; may be repeated."),
+    ),
     sets("datacenter", one("datacenter", "name", "Datacenter of the agent. Default dc1.")),
 ];
 
-#[rustfmt::skip]
 const AGENT_NETWORK: &[Flag] = &[
-    sets("bind_addr", one("bind", "address",
-        "Address for other agents: an IP or a template such as {{ GetPrivateIP }}. Default: all, \
-         while the only private IPv4 address is advertised.")),
-    sets("advertise_addr", one("advertise", "address", "Address told to other agents. Default: that of -bind.")),
-    sets("client_addr", one("client", "addresses",
-        "Where HTTP and DNS listen; several are separated by blanks. Default 127.0.0.1.")),
+    sets(
+        "bind_addr",
+        one(
+            "bind",
+            "address",
+            "Address for other agents: an IP or a template such as {{ GetPrivateIP }}. \
+             Default: all, while the only private IPv4 address is advertised.",
+        ),
+    ),
+    sets(
+        "advertise_addr",
+        one("advertise", "address", "Address told to other agents. Default: that of -bind."),
+    ),
+    sets(
+        "client_addr",
+        one(
+            "client",
+            "addresses",
+            "Where HTTP and DNS listen; several are separated by blanks. Default 127.0.0.1.",
+        ),
+    ),
     sets("ports.serf_lan", one("serf-lan-port", "port", "Gossip port, UDP and TCP. Default 8301.")),
-    sets("ports.server", one("server-port", "port", "Port of servers among themselves. Default 8300.")),
+    sets(
+        "ports.server",
+        one("server-port", "port", "Port of servers among themselves. Default 8300."),
+    ),
     sets("ports.http", one("http-port", "port", "HTTP port; -1 for none. Default 8500.")),
     sets("ports.dns", one("dns-port", "port", "DNS port, UDP and TCP; -1 for none. Default 8600.")),
     sets("domain", one("domain", "name", "Domain that DNS answers. Default consul.")),
     sets("alt_domain", one("alt-domain", "name", "A second domain that DNS answers.")),
-    sets("recursors", many("recursor", "address", "DNS server asked for all other domains; may be repeated.")),
+    sets(
+        "recursors",
+        many("recursor", "address", "DNS server asked for all other domains; may be repeated."),
+    ),
 ];
 
-#[rustfmt::skip]
 const AGENT_JOIN: &[Flag] = &[
-    sets("start_join", many("join", "address", "Agent to join at the start, which fails if none answers; may be repeated.")),
-    sets("retry_join", many("retry-join", "address", "Agent to join, tried until one answers; may be repeated.")),
-    sets("retry_interval", one("retry-interval", "duration", "Time between two tries. Default 30s.")),
-    sets("retry_max", one("retry-max", "count", "Tries before the agent gives up and ends; 0: no limit. Default 0.")),
-    sets("rejoin_after_leave", switch("rejoin", "Go back to the known cluster even after a leave.")),
+    sets(
+        "start_join",
+        many(
+            "join",
+            "address",
+            "Agent to join at the start, which fails if none answers; may be repeated.",
+        ),
+    ),
+    sets(
+        "retry_join",
+        many("retry-join", "address", "Agent to join, tried until one answers; may be repeated."),
+    ),
+    sets(
+        "retry_interval",
+        one("retry-interval", "duration", "Time between two tries. Default 30s."),
+    ),
+    sets(
+        "retry_max",
+        one(
+            "retry-max",
+            "count",
+            "Tries before the agent gives up and ends; 0: no limit. Default 0.",
+        ),
+    ),
+    sets(
+        "rejoin_after_leave",
+        switch("rejoin", "Go back to the known cluster even after a leave."),
+    ),
 ];
 
-#[rustfmt::skip]
 const AGENT_PROCESS: &[Flag] = &[
     many("config-file", "file", "Configuration in JSON; may be repeated."),
-    many("config-dir", "dir", "Folder whose *.json files are read in alphabetical order; may be repeated."),
+    many(
+        "config-dir",
+        "dir",
+        "Folder whose *.json files are read in alphabetical order; may be repeated.",
+    ),
     sets("log_level", one("log-level", "level", "trace, debug, info, warn or err. Default info.")),
     sets("log_json", switch("log-json", "Log one JSON object per line.")),
     sets("log_file", one("log-file", "path", "Log to this file as well.")),
     sets("pid_file", one("pid-file", "path", "File for the process id, removed at the end.")),
-    sets("encrypt", one("encrypt", "key", "Refused for now: encryption between agents is not available yet.")),
-    sets("enable_script_checks", switch("enable-script-checks", "No effect yet: there are no checks.")),
-    sets("enable_local_script_checks", switch("enable-local-script-checks", "No effect yet: there are no checks.")),
+    sets(
+        "encrypt",
+        one("encrypt", "key", "Refused for now: encryption between agents is not available yet."),
+    ),
+    sets(
+        "enable_script_checks",
+        switch("enable-script-checks", "No effect yet: there are no checks."),
+    ),
+    sets(
+        "enable_local_script_checks",
+        switch("enable-local-script-checks", "No effect yet: there are no checks."),
+    ),
     sets("ui", switch("ui", "No effect yet: there is no web interface.")),
     many("hcl", "text", "Refused for now: configuration in HCL is not available yet."),
     many("atlas", "name", ""),
@@ -185,49 +259,97 @@ const AGENT_PROCESS: &[Flag] = &[
     switch(UNTIL_STDIN_ENDS, ""),
 ];
 
-#[rustfmt::skip]
 const MEMBERS: &[Flag] = &[
     switch("detailed", "Show all tags."),
     one("status", "regexp", "Only members whose status matches; exit code 2 if none does."),
     WAN,
 ];
 
-#[rustfmt::skip]
-const DEMO: &[Flag] = &[
-    one("for", "duration", "End by itself after this time, such as 20s."),
-];
+const DEMO: &[Flag] = &[one("for", "duration", "End by itself after this time, such as 20s.")];
 
-#[rustfmt::skip]
 const VALIDATE: &[Flag] = &[switch("quiet", "Print nothing if all is well.")];
 
 const PRUNE: &[Flag] = &[switch("prune", "Forget the member at once.")];
 
 /// All commands, in alphabetical order.
-#[rustfmt::skip]
 pub(crate) const COMMANDS: &[Spec] = &[
-    Spec { name: "agent", action: Action::Agent, operands: Operands::None,
+    Spec {
+        name: "agent",
+        action: Action::Agent,
+        operands: Operands::None,
         about: "Run an agent",
-        flags: &[AGENT_ROLE, AGENT_NODE, AGENT_NETWORK, AGENT_JOIN, AGENT_PROCESS] },
-    Spec { name: "completion", action: Action::Completion, operands: Operands::Any("bash|zsh|fish"),
-        about: "Print the completions of a shell", flags: &[] },
-    Spec { name: "demo", action: Action::Demo, operands: Operands::None,
-        about: "Start a cluster of three agents on this machine and watch it", flags: &[DEMO] },
-    Spec { name: "force-leave", action: Action::ForceLeave, operands: Operands::Any("name"),
-        about: "Declare a failed member as left", flags: &[PRUNE, CLIENT] },
-    Spec { name: "info", action: Action::Info, operands: Operands::None,
-        about: "Print what the agent tells of itself", flags: &[CLIENT] },
-    Spec { name: "join", action: Action::Join, operands: Operands::Any("address..."),
-        about: "Join the agent to a cluster", flags: &[&[WAN], CLIENT] },
-    Spec { name: "keygen", action: Action::Keygen, operands: Operands::None,
-        about: "Print a new random key", flags: &[] },
-    Spec { name: "leave", action: Action::Leave, operands: Operands::None,
-        about: "Let the agent leave its cluster and end", flags: &[CLIENT] },
-    Spec { name: "members", action: Action::Members, operands: Operands::None,
-        about: "Print the members of the cluster", flags: &[MEMBERS, CLIENT] },
-    Spec { name: "validate", action: Action::Validate, operands: Operands::Any("path..."),
-        about: "Check configuration files and folders", flags: &[VALIDATE] },
-    Spec { name: "version", action: Action::Version, operands: Operands::None,
-        about: "Print the version", flags: &[] },
+        flags: &[AGENT_ROLE, AGENT_NODE, AGENT_NETWORK, AGENT_JOIN, AGENT_PROCESS],
+    },
+    Spec {
+        name: "completion",
+        action: Action::Completion,
+        operands: Operands::Any("bash|zsh|fish"),
+        about: "Print the completions of a shell",
+        flags: &[],
+    },
+    Spec {
+        name: "demo",
+        action: Action::Demo,
+        operands: Operands::None,
+        about: "Start a cluster of three agents on this machine and watch it",
+        flags: &[DEMO],
+    },
+    Spec {
+        name: "force-leave",
+        action: Action::ForceLeave,
+        operands: Operands::Any("name"),
+        about: "Declare a failed member as left",
+        flags: &[PRUNE, CLIENT],
+    },
+    Spec {
+        name: "info",
+        action: Action::Info,
+        operands: Operands::None,
+        about: "Print what the agent tells of itself",
+        flags: &[CLIENT],
+    },
+    Spec {
+        name: "join",
+        action: Action::Join,
+        operands: Operands::Any("address..."),
+        about: "Join the agent to a cluster",
+        flags: &[&[WAN], CLIENT],
+    },
+    Spec {
+        name: "keygen",
+        action: Action::Keygen,
+        operands: Operands::None,
+        about: "Print a new random key",
+        flags: &[],
+    },
+    Spec {
+        name: "leave",
+        action: Action::Leave,
+        operands: Operands::None,
+        about: "Let the agent leave its cluster and end",
+        flags: &[CLIENT],
+    },
+    Spec {
+        name: "members",
+        action: Action::Members,
+        operands: Operands::None,
+        about: "Print the members of the cluster",
+        flags: &[MEMBERS, CLIENT],
+    },
+    Spec {
+        name: "validate",
+        action: Action::Validate,
+        operands: Operands::Any("path..."),
+        about: "Check configuration files and folders",
+        flags: &[VALIDATE],
+    },
+    Spec {
+        name: "version",
+        action: Action::Version,
+        operands: Operands::None,
+        about: "Print the version",
+        flags: &[],
+    },
 ];
 
 /// The command of this name.

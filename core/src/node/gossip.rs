@@ -8,6 +8,8 @@ use alloc::{
     vec::Vec,
 };
 
+use core::time::Duration;
+
 use super::{Node, Outgoing, Timer};
 use crate::{
     identity::NodeId,
@@ -16,6 +18,9 @@ use crate::{
     time::Instant,
     wire::{self, Message},
 };
+
+/// The first repeats of news come after this part of the gossip interval.
+const HOT_PART: u32 = 8;
 
 #[derive(Debug)]
 struct Item {
@@ -49,6 +54,11 @@ impl Queue {
         self.items.insert(id, Item { bytes, sent: 0, seq: self.seq });
         self.order.insert((0, core::cmp::Reverse(self.seq), id));
         self.fresh = true;
+    }
+
+    /// How often the item that went out least did so.
+    fn least_sent(&self) -> Option<u32> {
+        self.order.first().map(|(sent, _, _)| *sent)
     }
 
     pub(super) fn forget(&mut self, id: NodeId) {
@@ -88,7 +98,16 @@ impl Node {
     /// Queues a claim for all to hear.
     pub(super) fn spread(&mut self, now: Instant, claim: &Claim) {
         self.queue.push(claim);
-        self.timers.set_if_idle(Timer::Gossip, now + self.cfg.tuning.gossip_interval);
+        self.timers.set_earlier(Timer::Gossip, now + self.next_round());
+    }
+
+    /// The pause before the next round: short until what is new has been told twice, since one
+    /// round of a rumour leaves some without it.
+    fn next_round(&self) -> Duration {
+        let t = &self.cfg.tuning;
+        let told = u32::try_from(2 * t.gossip_fanout).unwrap_or(u32::MAX);
+        let hot = t.immediate_gossip && self.queue.least_sent().is_some_and(|n| n < told);
+        if hot { t.gossip_interval / HOT_PART } else { t.gossip_interval }
     }
 
     /// Fills the rest of a datagram with queued claims.
@@ -111,7 +130,7 @@ impl Node {
         let lately = |id: &NodeId| table.get(*id).is_some_and(|e| now.since(e.since) < keep);
         let dead = self.rng.pick(table.dead(), 1, lately);
         self.gossip_to(&dead);
-        self.timers.set(Timer::Gossip, now + self.cfg.tuning.gossip_interval);
+        self.timers.set(Timer::Gossip, now + self.next_round());
     }
 
     /// News leaves at once, at most some rounds per tick.

@@ -32,6 +32,7 @@ impl Node {
         self.state = LocalState::Leaving;
         self.revision += 1;
         self.storage.durable.left = true;
+        self.save_peers();
         self.persist();
         self.drop_probes();
         self.timers.stop(Timer::Probe);

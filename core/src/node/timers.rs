@@ -64,6 +64,13 @@ impl Timers {
         }
     }
 
+    /// Sets a deadline, or moves it forward.
+    pub(super) fn set_earlier(&mut self, t: Timer, at: Instant) {
+        if self.at.get(&t).is_none_or(|&old| at < old) {
+            self.set(t, at);
+        }
+    }
+
     pub(super) fn stop(&mut self, t: Timer) {
         if let Some(old) = self.at.remove(&t) {
             self.due.remove(&(old, t));

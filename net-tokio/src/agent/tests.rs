@@ -1,3 +1,5 @@
+//! Real agents in one process, on free ports of 127.0.0.1.
+
 use super::*;
 use crate::view::{Member, Status};
 use quorate_core::{Counter, Label, Name, Tuning};

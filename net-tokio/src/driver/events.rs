@@ -1,59 +1,132 @@
-//! One line of log per membership change, at the moment it is known. Tools read these lines.
+//! One line of log per membership change, at the moment it is known. Tools read the lines
+//! `member alive|suspected|failed|left|reaped: NAME`.
 
 use quorate_core::{Event, NodeId, Record};
+use tracing::Level;
 
 /// `member alive: NAME ADDR`
 pub(super) fn alive(record: &Record) {
-    tracing::info!("member alive: {} {}", record.name, record.addr);
+    emit(Level::INFO, &alive_line(record));
 }
 
 /// `member left: NAME`
 pub(super) fn left(record: &Record) {
-    tracing::info!("member left: {}", record.name);
+    emit(Level::INFO, &left_line(record));
 }
 
 /// Logs an event. What concerns this agent itself is logged by who knows its own state.
 pub(super) fn log(event: &Event, local: NodeId) {
+    if let Some((level, line)) = describe(event, local) {
+        emit(level, &line);
+    }
+    if let Event::Suspected { record, by, evidence } = event {
+        tracing::debug!("{} is suspected by {by}: {evidence:?}", record.name);
+    }
+}
+
+fn emit(level: Level, line: &str) {
+    match level {
+        Level::ERROR => tracing::error!("{line}"),
+        Level::WARN => tracing::warn!("{line}"),
+        Level::INFO => tracing::info!("{line}"),
+        _ => tracing::debug!("{line}"),
+    }
+}
+
+fn alive_line(record: &Record) -> String {
+    format!("member alive: {} {}", record.name, record.addr)
+}
+
+fn left_line(record: &Record) -> String {
+    format!("member left: {}", record.name)
+}
+
+fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
+    let info = |line| Some((Level::INFO, line));
     match event {
-        Event::Alive { record } if record.id != local => alive(record),
-        Event::Left { record } if record.id != local => left(record),
-        Event::Alive { .. } | Event::Left { .. } => {}
+        Event::Alive { record } | Event::Left { record } if record.id == local => None,
+        Event::Alive { record } => info(alive_line(record)),
+        Event::Left { record } => info(left_line(record)),
         Event::Updated { record } => {
-            tracing::info!("member updated: {} {}", record.name, record.addr);
+            info(format!("member updated: {} {}", record.name, record.addr))
         }
-        Event::Suspected { record, by, evidence } => {
-            tracing::info!("member suspected: {}", record.name);
-            tracing::debug!("{} is suspected by {by}: {evidence:?}", record.name);
-        }
-        Event::SuspicionRefuted { record } => {
-            tracing::info!("suspicion refuted: {}", record.name);
-        }
-        Event::Failed { record } => tracing::info!("member failed: {}", record.name),
-        Event::Reaped { record } => tracing::info!("member reaped: {}", record.name),
+        Event::Suspected { record, .. } => info(format!("member suspected: {}", record.name)),
+        Event::SuspicionRefuted { record } => info(format!("suspicion refuted: {}", record.name)),
+        Event::Failed { record } => info(format!("member failed: {}", record.name)),
+        Event::Reaped { record } => info(format!("member reaped: {}", record.name)),
         Event::Refuted { by, version } => {
-            tracing::warn!("refuted an accusation by {by}: now at version {version}");
+            let line = format!("refuted an accusation by {by}: now at version {version}");
+            Some((Level::WARN, line))
         }
-        Event::NameConflict { other, holder } => tracing::error!(
-            "the name '{}' is used twice: {} ({}) has it, {} ({}) uses it too; give one of them \
-             another name with -node",
-            holder.name,
-            holder.addr,
-            holder.id,
-            other.addr,
-            other.id
-        ),
-        Event::Paused { gap_ms } => tracing::warn!(
-            "this process was away for {gap_ms} ms (stopped, or starved of CPU): deadlines shifted"
-        ),
+        Event::NameConflict { other, holder } => {
+            let line = format!(
+                "the name '{}' is used twice: {} ({}) has it, {} ({}) uses it too; give one of \
+                 them another name with -node",
+                holder.name, holder.addr, holder.id, other.addr, other.id
+            );
+            Some((Level::ERROR, line))
+        }
+        Event::Paused { gap_ms } => {
+            let line = format!(
+                "this process was away for {gap_ms} ms (stopped, or starved of CPU): deadlines \
+                 are shifted"
+            );
+            Some((Level::WARN, line))
+        }
         Event::Lost { count } => {
-            tracing::warn!("{count} membership events are missing here; the member list is right");
+            let line = format!("{count} membership events are missing here; the list is right");
+            Some((Level::WARN, line))
         }
-        Event::JoinFinished { addr, result, .. } => match result {
-            Ok(members) => tracing::debug!("join of {addr}: {members} members"),
-            Err(e) => tracing::debug!("join of {addr}: {e}"),
-        },
+        Event::JoinFinished { addr, result, .. } => {
+            let line = match result {
+                Ok(members) => format!("join of {addr}: {members} members"),
+                Err(e) => format!("join of {addr}: {e}"),
+            };
+            Some((Level::DEBUG, line))
+        }
         Event::LeaveFinished { confirmed } => {
-            tracing::info!("left the cluster, {confirmed} members confirmed");
+            Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{Evidence, Name, Pairs, Role, Version};
+    use std::sync::Arc;
+
+    #[test]
+    fn each_change_has_its_line_and_our_own_has_none() {
+        let id = NodeId::from_bytes([2; 16]);
+        let record = Arc::new(Record {
+            id,
+            version: Version::default(),
+            name: Name::new("n2").unwrap(),
+            addr: ([127, 0, 0, 2], 8301).into(),
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+        });
+        let r = || Arc::clone(&record);
+        let by = NodeId::from_bytes([1; 16]);
+        for (event, line) in [
+            (Event::Alive { record: r() }, "member alive: n2 127.0.0.2:8301"),
+            (
+                Event::Suspected { record: r(), by, evidence: Evidence::Silent },
+                "member suspected: n2",
+            ),
+            (Event::SuspicionRefuted { record: r() }, "suspicion refuted: n2"),
+            (Event::Failed { record: r() }, "member failed: n2"),
+            (Event::Left { record: r() }, "member left: n2"),
+            (Event::Reaped { record: r() }, "member reaped: n2"),
+        ] {
+            assert_eq!(describe(&event, by), Some((Level::INFO, line.to_owned())));
+        }
+        assert_eq!(describe(&Event::Alive { record: r() }, id), None);
+        assert_eq!(describe(&Event::Left { record: r() }, id), None);
+        let conflict = Event::NameConflict { other: r(), holder: r() };
+        assert_eq!(describe(&conflict, by).map(|(level, _)| level), Some(Level::ERROR));
     }
 }

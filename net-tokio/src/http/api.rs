@@ -189,7 +189,9 @@ impl Api {
         }
         let unresolved =
             |e: AddressError| ApiError::Join(join_failures(&[resolve_failure(call.param, &e)]));
-        let addr = parse_join_addr(call.param).map_err(unresolved)?;
+        // As memberlist has it: who is not told a port takes its own.
+        let port = self.handle.info.advertise.port();
+        let addr = parse_join_addr(call.param, port).map_err(unresolved)?;
         let candidates = addr.candidates().await.map_err(unresolved)?;
         let mut failures = Vec::new();
         for addr in candidates {

@@ -1,3 +1,5 @@
+//! Crashes and damage at every byte, and what each costs: never an acknowledged generation.
+
 use super::*;
 use quorate_core::{BoundedVec, KnownPeer, Name, Persist};
 

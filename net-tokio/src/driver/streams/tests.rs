@@ -1,3 +1,5 @@
+//! Streams against real sockets: order, ends, caps, backpressure.
+
 use super::*;
 use crate::transport::{TokioNet, bind_tcp};
 use std::net::Ipv4Addr;
