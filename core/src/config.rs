@@ -86,6 +86,9 @@ pub struct Tuning {
     pub leave_timeout: Duration,
     /// Being this late for a deadline means that the process was away.
     pub pause_threshold: Duration,
+    /// A rule to break, for tests of the simulator.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 /// How long a suspicion runs: `max` without confirmation, `min` with enough of it.
@@ -132,6 +135,8 @@ impl Default for Tuning {
             stream_timeout: Duration::from_secs(10),
             leave_timeout: Duration::from_millis(900),
             pause_threshold: Duration::from_millis(1500),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }

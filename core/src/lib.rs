@@ -30,6 +30,7 @@ mod math;
 mod merge;
 mod node;
 mod output;
+mod planted;
 mod record;
 mod stats;
 mod time;
@@ -44,6 +45,8 @@ pub use output::{
     Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, KnownPeer, Persist,
     PersistToken, StreamAction, StreamError, StreamEvent, StreamId, Transmit,
 };
+#[cfg(feature = "planted-bugs")]
+pub use planted::Bug;
 pub use record::{Claim, Evidence, Pairs, PairsError, Record, Role, State, Statement};
 pub use stats::{Counter, Stats};
 pub use time::Instant;

@@ -12,6 +12,7 @@ use crate::{
     identity::{NodeId, Version},
     merge::{Order, compare, plausible},
     output::{Event, Persist, PersistToken},
+    planted::Bug,
     record::{Claim, Record, State, Statement},
     stats::Counter,
     time::Instant,
@@ -43,7 +44,7 @@ impl Node {
             self.learn_of_stranger(now, claim, origin);
             return;
         };
-        match compare(known, (claim.version(), claim.state())) {
+        match self.weigh(known, (claim.version(), claim.state())) {
             Order::Newer if !plausible(known.0, claim.version()) => {
                 self.stats.count(Counter::ImplausibleClaim);
             }
@@ -58,6 +59,21 @@ impl Node {
                 self.correct(origin, id);
             }
         }
+    }
+
+    /// The merge order, and where a test breaks it.
+    fn weigh(&self, known: (Version, State), claim: (Version, State)) -> Order {
+        let alive_again = |dead| known.1 == dead && claim == (known.0, State::Alive);
+        if self.broken(Bug::ResurrectOnEqual) && alive_again(State::Failed)
+            || self.broken(Bug::LeftOverridden) && alive_again(State::Left)
+        {
+            return Order::Newer;
+        }
+        if self.broken(Bug::MergeIgnoresGeneration) {
+            let bare = |(v, s): (Version, State)| (Version { generation: 0, ..v }, s);
+            return compare(bare(known), bare(claim));
+        }
+        compare(known, claim)
     }
 
     /// Whoever is behind gets what it lacks, as far as the rate allows.
@@ -114,6 +130,9 @@ impl Node {
             Statement::Alive => self.settle_name(now, &claim.record),
             Statement::Suspect { by, evidence, witnesses } => {
                 self.suspect(now, id, by, evidence, witnesses);
+            }
+            Statement::Left { .. } if self.broken(Bug::TombstonePrunedAtOnce) => {
+                self.table.remove(id, 0);
             }
             Statement::Left { prune: true, .. } => self.forget(id),
             Statement::Failed { .. } | Statement::Left { .. } => {}
@@ -193,6 +212,9 @@ impl Node {
         }
         let (mine, theirs) = (self.me.version, claim.version());
         if theirs.generation > mine.generation {
+            if self.broken(Bug::LostSelfRecord) {
+                return;
+            }
             // An earlier life of ours that our disk does not know of.
             if plausible(mine, theirs) {
                 self.mint_generation(now, theirs.generation);
@@ -222,7 +244,20 @@ impl Node {
     }
 
     fn refute(&mut self, now: Instant, accused: Version, state: State, by: NodeId) {
+        if self.broken(Bug::NoRefutation) {
+            return;
+        }
         self.stats.count(Counter::Refutations);
+        if self.broken(Bug::RefuteWithoutRaising) {
+            if let Some(c) = self.claim_about(self.me.id) {
+                self.spread(now, &c);
+            }
+            return;
+        }
+        if self.broken(Bug::IncarnationWraps) && self.me.version.incarnation == 2 {
+            self.publish(now, Version { incarnation: 0, ..self.me.version });
+            return;
+        }
         match accused.incarnation.max(self.me.version.incarnation).checked_add(1) {
             // `Left` is final for its generation; nothing wraps.
             Some(incarnation) if state != State::Left => {
@@ -239,7 +274,10 @@ impl Node {
 
     /// Our record at a new version, for all to hear.
     pub(super) fn publish(&mut self, now: Instant, version: Version) {
-        debug_assert!(version > self.me.version, "a version only rises");
+        debug_assert!(
+            version > self.me.version || self.broken(Bug::IncarnationWraps),
+            "a version only rises"
+        );
         let old = self.me.version;
         let mut me = (*self.me).clone();
         me.version = version;

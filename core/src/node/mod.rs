@@ -34,6 +34,7 @@ use crate::{
         Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, Persist,
         PersistToken, StreamAction, StreamId, Transmit,
     },
+    planted::Bug,
     record::{Claim, Record, State, Statement},
     stats::{Counter, Stats},
     time::Instant,
@@ -190,6 +191,9 @@ impl Node {
             cfg: config,
         };
         node.storage.durable.left = false;
+        if node.broken(Bug::LostSelfRecord) {
+            node.storage.durable.generation = 0;
+        }
         node.mint_generation(now, 0);
         Ok(node)
     }
@@ -212,11 +216,24 @@ impl Node {
                 return;
             }
         };
-        for m in wire::messages(body) {
-            match m {
+        for b in wire::bodies(body) {
+            let known = b.is_ok_and(|(tag, body)| tag == wire::CLAIM && self.table.knows(body));
+            if known {
+                continue;
+            }
+            match b.and_then(|(tag, body)| Message::decode(tag, body)) {
+                Ok(Some(Message::Claim(c))) => {
+                    self.learn(now, &c, claims::Origin::Packet(from));
+                    if let Ok((_, body)) = b {
+                        self.table.remember(&c, body);
+                    }
+                }
                 Ok(Some(m)) => self.on_message(now, from, m),
                 Ok(None) => self.stats.count(Counter::UnknownTag),
-                Err(_) => self.stats.count(Counter::DropMalformed),
+                Err(_) => {
+                    self.stats.count(Counter::DropMalformed);
+                    break;
+                }
             }
         }
         self.finish(now);
@@ -229,7 +246,6 @@ impl Node {
             Message::NotMe(n) => self.on_not_me(now, n),
             Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
             Message::Nack(n) => self.on_nack(now, n),
-            Message::Claim(c) => self.learn(now, &c, claims::Origin::Packet(from)),
             Message::Leave(l) => self.on_leave(now, from, l),
             Message::LeaveAck(a) => self.on_leave_ack(now, a),
             // Messages of streams have no business in a datagram.
@@ -411,6 +427,11 @@ impl Node {
         self.table.digest.root()
     }
 
+    /// Streams that are open or being opened.
+    pub fn open_streams(&self) -> usize {
+        self.conns.len()
+    }
+
     /// The counters.
     pub const fn stats(&self) -> &Stats {
         &self.stats
@@ -425,6 +446,18 @@ impl Node {
         }
         self.stats.awareness = self.awareness;
         self.stats.queued_claims = self.queue.len();
+    }
+
+    /// Has a test broken this rule? See [`crate::planted`].
+    #[cfg(feature = "planted-bugs")]
+    fn broken(&self, bug: Bug) -> bool {
+        self.cfg.tuning.bug == Some(bug)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[allow(clippy::unused_self)]
+    const fn broken(&self, _: Bug) -> bool {
+        false
     }
 
     fn sender(&self) -> Sender {

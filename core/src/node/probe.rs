@@ -10,6 +10,7 @@ use super::{Node, Outgoing, Timer, streams::Role};
 use crate::{
     identity::NodeId,
     output::{StreamError, StreamId},
+    planted::Bug,
     record::Evidence,
     stats::Counter,
     time::Instant,
@@ -204,6 +205,10 @@ impl Node {
     }
 
     pub(super) fn on_nack(&mut self, now: Instant, n: Nack) {
+        if self.broken(Bug::NackCountsAsAck) {
+            self.end_probe(n.cookie);
+            return;
+        }
         let Some(p) = self.probes.get_mut(&n.cookie) else {
             self.stats.count(Counter::StrayReply);
             return;

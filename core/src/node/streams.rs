@@ -10,6 +10,7 @@ use super::{LocalState, Node, Timer, probe, sync::SyncProgress};
 use crate::{
     identity::NodeId,
     output::{JoinError, JoinId, StreamAction, StreamError, StreamEvent, StreamId},
+    planted::Bug,
     stats::Counter,
     time::Instant,
     wire::{self, Cookie, FrameReader, Hello, Message, NackReason, Purpose},
@@ -170,6 +171,10 @@ impl Node {
 
     fn on_stream_failed(&mut self, now: Instant, id: StreamId, e: StreamError) {
         let Some(c) = self.conns.get(&id) else { return };
+        if e == StreamError::Reset && self.broken(Bug::StreamLeaks) {
+            self.timers.stop(Timer::Stream(id));
+            return;
+        }
         match c.role {
             Role::Probing { cookie, .. } => {
                 self.drop_conn(id);

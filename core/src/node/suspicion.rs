@@ -8,6 +8,7 @@ use super::{Node, Outgoing, Timer, claims::Origin, probe::Kind};
 use crate::{
     identity::NodeId,
     math::{suspicion_timeout, times_log10},
+    planted::Bug,
     record::{Claim, Evidence, State, Statement},
     stats::Counter,
     time::Instant,
@@ -117,6 +118,9 @@ impl Node {
     /// Nobody spoke up in time.
     pub(super) fn on_suspicion_end(&mut self, now: Instant, id: NodeId) {
         self.suspicions.remove(&id);
+        if self.broken(Bug::SuspicionNeverFires) {
+            return;
+        }
         let Some(e) = self.table.get(id).filter(|e| e.state() == State::Suspect) else { return };
         self.stats.count(Counter::FailuresDeclared);
         let (to, record) = (e.record.addr, e.record.clone());

@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) statement: Statement,
     /// When this state began here.
     pub(super) since: Instant,
+    /// Hash of the last claim that brought nothing new; 0: none yet.
+    heard: u64,
 }
 
 impl Entry {
@@ -68,6 +70,12 @@ fn name_key(name: &Name) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+fn claim_hash(body: &[u8]) -> u64 {
+    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 5);
+    h.write(body);
+    h.finish().max(1)
+}
+
 fn drop_id(v: &mut Vec<NodeId>, id: NodeId) {
     if let Some(i) = v.iter().position(|x| *x == id) {
         v.swap_remove(i);
@@ -106,6 +114,23 @@ impl Table {
             .filter(move |e| e.record.name == *name)
     }
 
+    /// Has exactly this claim been heard and weighed already, and nothing since? Gossip repeats
+    /// itself: most of what comes in need not be decoded.
+    pub(super) fn knows(&self, claim_body: &[u8]) -> bool {
+        let id = claim_body.first_chunk::<16>().copied().map(NodeId::from_bytes);
+        let heard = id.and_then(|id| self.entries.get(&id)).map_or(0, |e| e.heard);
+        heard != 0 && heard == claim_hash(claim_body)
+    }
+
+    /// This claim was weighed; if it is what is held now, it need not be again.
+    pub(super) fn remember(&mut self, claim: &Claim, claim_body: &[u8]) {
+        if let Some(e) = self.entries.get_mut(&claim.id())
+            && e.rank() == (claim.version(), claim.state())
+        {
+            e.heard = claim_hash(claim_body);
+        }
+    }
+
     /// Takes a claim as the truth about its member.
     pub(super) fn put(&mut self, claim: &Claim, now: Instant, rng: &mut Random) {
         let id = claim.id();
@@ -113,17 +138,20 @@ impl Table {
             Some(e) if e.state() == claim.state() => e.since,
             _ => now,
         };
-        self.unlink(id);
+        let was_live = self.entries.get(&id).is_some_and(Entry::is_live);
+        let stays = was_live && claim.state().is_live();
+        self.unlink(id, stays);
         let record = Arc::clone(&claim.record);
         if claim.state().is_live() {
             self.digest.add(id, record.version);
-            self.live.push(id);
+            if !stays {
+                self.live.push(id);
+            }
         } else if claim.state() == State::Failed {
             self.dead.push(id);
         }
         self.names.insert((name_key(&record.name), id));
-        let known = self.entries.insert(id, Entry { record, statement: claim.statement, since });
-        let was_live = known.is_some_and(|e| e.is_live());
+        self.entries.insert(id, Entry { record, statement: claim.statement, since, heard: 0 });
         if claim.state().is_live() && !was_live {
             // A random place in what is left of this round (SWIM §4.3).
             let left = self.probe_order.len() - self.probe_next;
@@ -133,13 +161,16 @@ impl Table {
         self.tombstones.remove(&id);
     }
 
-    /// Takes a member out of everything that is derived from the entries.
-    fn unlink(&mut self, id: NodeId) {
+    /// Takes a member out of what is derived from the entries; not out of the live ones if it
+    /// stays live.
+    fn unlink(&mut self, id: NodeId, stays: bool) {
         let Some(e) = self.entries.get(&id) else { return };
         self.names.remove(&(name_key(&e.record.name), id));
         if e.is_live() {
             self.digest.remove(id, e.record.version);
-            drop_id(&mut self.live, id);
+            if !stays {
+                drop_id(&mut self.live, id);
+            }
         } else if e.state() == State::Failed {
             drop_id(&mut self.dead, id);
         }
@@ -147,7 +178,7 @@ impl Table {
 
     /// Forgets a member, but not which version of it must not come back.
     pub(super) fn remove(&mut self, id: NodeId, max_tombstones: usize) -> Option<Entry> {
-        self.unlink(id);
+        self.unlink(id, false);
         let e = self.entries.remove(&id)?;
         if self.tombstones.insert(id, e.rank()).is_none() {
             self.tombstone_order.push_back(id);

@@ -16,32 +16,41 @@ pub use frame::{
     CHECKSUM_BYTES, FrameReader, HeadError, MAX_FRAME_BYTES, append_frame, append_message,
     begin_datagram, finish_datagram, open_datagram, stream_head,
 };
+/// The tag of [`Message::Claim`]. Its body begins with the 16 bytes of the subject's id.
+pub const CLAIM: u8 = 6;
+
 pub use message::{
     Ack, Cookie, Hello, Leave, LeaveAck, Message, MessageError, Mismatch, Nack, NackReason, NotMe,
     Ping, ProbeRequest, Purpose, Reject, Sender, Summaries, Summary, TAGS, Want, Welcome,
 };
 
-/// The messages of a datagram, in order; bodies that do not decode end the iteration with an
-/// error. Unknown tags come as `None`.
-pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = Result<Option<Message>, MessageError>> {
+/// The (tag, body) pairs of a datagram, in order. A length that points beyond the end is an
+/// error, and the last thing that comes.
+pub fn bodies(mut rest: &[u8]) -> impl Iterator<Item = Result<(u8, &[u8]), MessageError>> {
     core::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let [tag, l0, l1, body @ ..] = rest else {
-            rest = &[];
-            return Some(Err(MessageError::Truncated));
-        };
+        let all = core::mem::take(&mut rest);
+        let [tag, l0, l1, body @ ..] = all else { return Some(Err(MessageError::Truncated)) };
         let len = usize::from(u16::from_le_bytes([*l0, *l1]));
         let Some((body, after)) = body.split_at_checked(len) else {
-            rest = &[];
             return Some(Err(MessageError::Truncated));
         };
         rest = after;
-        let m = Message::decode(*tag, body);
-        if m.is_err() {
-            rest = &[];
+        Some(Ok((*tag, body)))
+    })
+}
+
+/// The messages of a datagram, in order. Unknown tags come as `None`; nothing follows an error.
+pub fn messages(body: &[u8]) -> impl Iterator<Item = Result<Option<Message>, MessageError>> {
+    let mut broken = false;
+    bodies(body).map_while(move |b| {
+        if broken {
+            return None;
         }
+        let m = b.and_then(|(tag, body)| Message::decode(tag, body));
+        broken = m.is_err();
         Some(m)
     })
 }

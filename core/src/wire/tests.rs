@@ -89,6 +89,15 @@ fn every_message_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_claim_begins_with_its_subject() {
+    let Some(m) = samples().into_iter().find(|m| m.tag() == CLAIM) else { panic!("no claim") };
+    let Message::Claim(c) = &m else { panic!("tag {CLAIM} is {}", m.name()) };
+    let mut body = Vec::new();
+    m.encode_body(&mut body);
+    assert_eq!(&body[..16], c.id().as_bytes());
+}
+
+#[test]
 fn a_number_has_one_encoding() {
     // Cookie 1 as `81 00`: postcard alone would take it.
     let id = NodeId::from_bytes([2; 16]);

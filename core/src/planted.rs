@@ -1,0 +1,45 @@
+//! Bugs that a test can plant, to find out whether the simulator finds them.
+//!
+//! Without the feature `planted-bugs` (test-only) the switch does not exist and every check
+//! below is constantly false.
+
+macro_rules! bugs {
+    ($($variant:ident = $name:literal, $doc:literal;)+) => {
+        /// One rule of the protocol, broken.
+        #[allow(unreachable_pub, dead_code)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Bug { $(#[doc = $doc] $variant,)+ }
+
+        #[allow(unreachable_pub, dead_code)]
+        impl Bug {
+            /// All of them: the bug, its name, what it breaks.
+            pub const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self::$variant, $name, $doc),)+];
+        }
+    };
+}
+
+bugs! {
+    ResurrectOnEqual = "resurrect-on-equal",
+        "a failed member is alive again at the version at which it failed";
+    NoRefutation = "no-refutation",
+        "an accused node says nothing";
+    RefuteWithoutRaising = "refute-without-raising",
+        "a refutation repeats the accused version";
+    LeftOverridden = "left-overridden",
+        "an Alive of the same version takes a Left back";
+    SuspicionNeverFires = "suspicion-never-fires",
+        "nobody is ever declared failed";
+    MergeIgnoresGeneration = "merge-ignores-generation",
+        "only incarnations are compared";
+    IncarnationWraps = "incarnation-wraps",
+        "after its last incarnation (here: 2) a node goes on at 0";
+    NackCountsAsAck = "nack-counts-as-ack",
+        "a helper's nack ends a probe as if the target had answered";
+    LostSelfRecord = "lost-self-record",
+        "a restart begins at generation 1 and does not learn its past";
+    TombstonePrunedAtOnce = "tombstone-pruned-at-once",
+        "who left is forgotten without a trace";
+    StreamLeaks = "stream-leaks",
+        "a stream that was reset stays in the list for ever";
+}
