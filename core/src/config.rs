@@ -40,6 +40,11 @@ pub struct Tuning {
     pub probe_interval: Duration,
     /// Without an ack to the direct ping for this long, helpers and a stream are tried.
     pub probe_timeout: Duration,
+    /// An unanswered ping is repeated so many times per probe timeout, until the probe ends.
+    pub ping_repeats: u32,
+    /// In the last probe interval of a suspicion every member looks for itself, in a large
+    /// cluster about so many of them; 0: nobody does.
+    pub last_look: usize,
     /// How many helpers ping on our behalf.
     pub indirect_checks: u32,
     /// A helper that met nothing says so at this percentage of its budget.
@@ -73,6 +78,7 @@ pub struct Tuning {
     /// A full exchange with a random member this often, scaled by `log2(n / 32) + 1`; zero: never.
     pub full_sync_interval: Duration,
     /// Exchange differences when digests differ and nothing moved here for this long; zero: never.
+    /// Where something always moves, four times as long is waited.
     pub digest_quiet: Duration,
     /// A failed member is contacted this often, by somebody.
     pub reconnect_interval: Duration,
@@ -112,6 +118,8 @@ impl Default for Tuning {
         Self {
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(500),
+            ping_repeats: 2,
+            last_look: 128,
             indirect_checks: 3,
             nack_percent: 80,
             silent: Patience::millis(1500, 4000),
@@ -145,6 +153,8 @@ impl Tuning {
     /// memberlist's LAN profile on this state machine, to compare with on equal seeds.
     pub fn memberlist() -> Self {
         Self {
+            ping_repeats: 0,
+            last_look: 0,
             nack_percent: 100,
             silent: Patience::millis(4000, 24_000),
             patience_by_size: true,

@@ -48,6 +48,15 @@ impl Node {
             Order::Newer if !plausible(known.0, claim.version()) => {
                 self.stats.count(Counter::ImplausibleClaim);
             }
+            Order::Newer if claim.version() < known.0 => {
+                // A `Left` of an older incarnation: it is final for its generation, so it holds
+                // for what we know too, and the stored version stays (S1).
+                if let Some(e) = self.table.get(id) {
+                    let record = Arc::clone(&e.record);
+                    let lifted = Claim { record, statement: claim.statement };
+                    self.accept(now, &lifted, origin);
+                }
+            }
             Order::Newer => self.accept(now, claim, origin),
             Order::Same => {
                 if let Statement::Suspect { by, evidence, .. } = claim.statement {
@@ -89,7 +98,8 @@ impl Node {
     fn learn_of_stranger(&mut self, now: Instant, claim: &Claim, origin: Origin) {
         let id = claim.id();
         if let Some(grave) = self.table.tombstone(id)
-            && compare(grave, (claim.version(), claim.state())) != Order::Newer
+            && (compare(grave, (claim.version(), claim.state())) != Order::Newer
+                || claim.version() < grave.0)
         {
             self.stats.count(Counter::StaleClaim);
             return;

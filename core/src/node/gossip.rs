@@ -56,6 +56,18 @@ impl Queue {
         self.fresh = true;
     }
 
+    /// Somebody told us what we are telling: one telling less is needed from us.
+    fn heard(&mut self, id: NodeId, limit: u32) {
+        let Some(item) = self.items.get_mut(&id) else { return };
+        self.order.remove(&(item.sent, core::cmp::Reverse(item.seq), id));
+        item.sent += 1;
+        if item.sent >= limit {
+            self.items.remove(&id);
+        } else {
+            self.order.insert((item.sent, core::cmp::Reverse(item.seq), id));
+        }
+    }
+
     /// How often the item that went out least did so.
     fn least_sent(&self) -> Option<u32> {
         self.order.first().map(|(sent, _, _)| *sent)
@@ -108,6 +120,15 @@ impl Node {
         let told = u32::try_from(2 * t.gossip_fanout).unwrap_or(u32::MAX);
         let hot = t.immediate_gossip && self.queue.least_sent().is_some_and(|n| n < told);
         if hot { t.gossip_interval / HOT_PART } else { t.gossip_interval }
+    }
+
+    /// A claim came that we know: whoever sent it spreads it too.
+    pub(super) fn heard_again(&mut self, claim_body: &[u8]) {
+        if let Some(id) = claim_body.first_chunk::<16>() {
+            let limit =
+                retransmit_limit(self.cfg.tuning.retransmit_mult, self.table.live().len() + 1);
+            self.queue.heard(NodeId::from_bytes(*id), limit);
+        }
     }
 
     /// Fills the rest of a datagram with queued claims.

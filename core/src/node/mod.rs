@@ -217,8 +217,10 @@ impl Node {
             }
         };
         for b in wire::bodies(body) {
-            let known = b.is_ok_and(|(tag, body)| tag == wire::CLAIM && self.table.knows(body));
-            if known {
+            if let Ok((wire::CLAIM, body)) = b
+                && self.table.knows(body)
+            {
+                self.heard_again(body);
                 continue;
             }
             match b.and_then(|(tag, body)| Message::decode(tag, body)) {
@@ -271,10 +273,13 @@ impl Node {
     fn on_timer(&mut self, now: Instant, t: Timer) {
         match t {
             Timer::Probe => self.on_probe_timer(now),
+            Timer::ProbeRepeat(c) => self.on_probe_repeat(now, c),
             Timer::ProbeLate(c) => self.on_probe_late(now, c),
             Timer::ProbeEnd(c) => self.on_probe_end(now, c),
+            Timer::RelayRepeat(c) => self.on_relay_repeat(now, c),
             Timer::RelayNack(c) => self.on_relay_nack(c),
             Timer::RelayEnd(c) => drop(self.on_relay_end(c)),
+            Timer::LastLook(id) => self.on_last_look(now, id),
             Timer::Suspicion(id) => self.on_suspicion_end(now, id),
             Timer::Gossip => self.on_gossip_timer(now),
             Timer::Settle => self.on_settle_timer(now),
@@ -356,6 +361,11 @@ impl Node {
                     && e.state() != State::Alive
                 {
                     wire::append_message(&Message::Claim(e.claim()), buf);
+                    // It may hold us for gone, too.
+                    let own = self.claim_about(self.me.id).filter(|_| !e.is_live());
+                    if let Some(c) = own {
+                        self.append_if_it_fits(&Message::Claim(c), buf);
+                    }
                 }
                 self.piggyback(target, buf);
                 to
@@ -377,6 +387,14 @@ impl Node {
                 self.piggyback(id, buf);
                 to
             }
+        }
+    }
+
+    fn append_if_it_fits(&self, m: &Message, buf: &mut Vec<u8>) {
+        let before = buf.len();
+        wire::append_message(m, buf);
+        if buf.len() > self.cfg.limits.datagram_bytes {
+            buf.truncate(before);
         }
     }
 

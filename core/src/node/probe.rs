@@ -4,7 +4,7 @@
 //! stream alone proves nothing; with an independent helper's refusal it ends the wait at once.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing, Timer, streams::Role};
 use crate::{
@@ -77,7 +77,29 @@ impl Node {
             met: None,
         };
         self.probes.insert(cookie, probe);
+        self.send_ping(now, to, target, cookie);
+    }
+
+    /// A lost packet is the likeliest reason for silence, and a ping is cheap: it is repeated
+    /// until the probe ends, before and beside what helpers do.
+    fn send_ping(&mut self, now: Instant, to: SocketAddr, target: NodeId, cookie: Cookie) {
         self.transmit(Outgoing::Ping { to, target, cookie });
+        if let Some(every) = self.repeat_every() {
+            self.timers.set(Timer::ProbeRepeat(cookie), now + self.patient(every));
+        }
+    }
+
+    /// The pause between two pings of one probe.
+    pub(super) fn repeat_every(&self) -> Option<Duration> {
+        let t = &self.cfg.tuning;
+        (t.ping_repeats > 0).then(|| t.probe_timeout / (t.ping_repeats + 1))
+    }
+
+    pub(super) fn on_probe_repeat(&mut self, now: Instant, cookie: Cookie) {
+        let Some(target) = self.probes.get(&cookie).map(|p| p.target) else { return };
+        if let Some(to) = self.table.get(target).map(|e| e.record.addr) {
+            self.send_ping(now, to, target, cookie);
+        }
     }
 
     /// No answer yet: helpers and a stream, for the rest of the interval.
@@ -126,6 +148,7 @@ impl Node {
 
     fn end_probe(&mut self, cookie: Cookie) -> Option<Probe> {
         let p = self.probes.remove(&cookie)?;
+        self.timers.stop(Timer::ProbeRepeat(cookie));
         self.timers.stop(Timer::ProbeLate(cookie));
         self.timers.stop(Timer::ProbeEnd(cookie));
         if let Some(id) = p.stream {

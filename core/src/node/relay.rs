@@ -17,6 +17,7 @@ pub(super) struct Relay {
     ask: Cookie,
     asker: SocketAddr,
     target: NodeId,
+    addr: SocketAddr,
     stream: Option<StreamId>,
     met: NackReason,
     nacked: bool,
@@ -39,10 +40,6 @@ impl Node {
         self.stats.count(Counter::Relays);
         let budget = Duration::from_millis(u64::from(r.budget_ms.clamp(BUDGET_MS.0, BUDGET_MS.1)));
         let cookie = self.rng.u64();
-        let (root, me) = (self.table.digest.root(), self.sender());
-        let ping = wire::Ping { cookie, from: me, target: r.target, root };
-        let message = Message::Ping(ping);
-        self.transmit(Outgoing::Message { to: r.addr, message, known: None });
         let role = Role::Relaying { cookie, target: r.target };
         let graded = self.cfg.tuning.graded_evidence;
         let stream = if graded { self.open(now, r.addr, role, budget) } else { None };
@@ -50,14 +47,29 @@ impl Node {
             ask: r.cookie,
             asker: from,
             target: r.target,
+            addr: r.addr,
             stream,
             met: NackReason::Silent,
             nacked: false,
         };
         self.relays.insert(cookie, relay);
+        self.on_relay_repeat(now, cookie);
         let nack = budget * self.cfg.tuning.nack_percent / 100;
         self.timers.set(Timer::RelayNack(cookie), now + nack);
         self.timers.set(Timer::RelayEnd(cookie), now + budget * 2);
+    }
+
+    /// Pings for the asker, again and again until the relay ends.
+    pub(super) fn on_relay_repeat(&mut self, now: Instant, cookie: Cookie) {
+        let Some((to, target)) = self.relays.get(&cookie).map(|r| (r.addr, r.target)) else {
+            return;
+        };
+        let (root, from) = (self.table.digest.root(), self.sender());
+        let message = Message::Ping(wire::Ping { cookie, from, target, root });
+        self.transmit(Outgoing::Message { to, message, known: None });
+        if let Some(every) = self.repeat_every() {
+            self.timers.set(Timer::RelayRepeat(cookie), now + every);
+        }
     }
 
     /// An ack that belongs to a relay goes on to the asker.
@@ -99,6 +111,7 @@ impl Node {
 
     pub(super) fn on_relay_end(&mut self, cookie: Cookie) -> Option<Relay> {
         let r = self.relays.remove(&cookie)?;
+        self.timers.stop(Timer::RelayRepeat(cookie));
         self.timers.stop(Timer::RelayNack(cookie));
         self.timers.stop(Timer::RelayEnd(cookie));
         if let Some(id) = r.stream {

@@ -22,6 +22,8 @@ pub(super) struct Suspicion {
     witnesses: u32,
     /// Who accuses, the first one first.
     accusers: Vec<NodeId>,
+    /// The last look was taken.
+    looked: bool,
 }
 
 /// Which evidence decides when two accusers met different things: a host that refuses has the
@@ -58,9 +60,32 @@ impl Node {
     ) {
         let witnesses = u32::from(witnesses).min(self.cfg.tuning.suspicion_confirmations);
         let accusers = alloc::vec![by];
-        let s = Suspicion { started: now, evidence, witnesses, accusers };
-        self.timers.set(Timer::Suspicion(id), now + self.patience(&s));
+        let s = Suspicion { started: now, evidence, witnesses, accusers, looked: false };
         self.suspicions.insert(id, s);
+        self.time_suspicion(now, id);
+    }
+
+    fn time_suspicion(&mut self, now: Instant, id: NodeId) {
+        let Some(s) = self.suspicions.get(&id) else { return };
+        let patience = self.patience(s);
+        let at = (s.started + patience).max(now);
+        self.timers.set(Timer::Suspicion(id), at);
+        if s.evidence != Evidence::Refused && !s.looked && self.cfg.tuning.last_look > 0 {
+            let before = patience.saturating_sub(self.cfg.tuning.probe_interval);
+            self.timers.set(Timer::LastLook(id), (s.started + before).max(now));
+        }
+    }
+
+    /// Whoever did not hear the refutation would be the one to declare the failure, and all would
+    /// believe it: so each looks for itself once more before its patience ends. The accusation
+    /// rides on the ping, the refutation on the ack.
+    pub(super) fn on_last_look(&mut self, now: Instant, id: NodeId) {
+        let (n, wanted) = (self.table.live().len() + 1, self.cfg.tuning.last_look);
+        let Some(s) = self.suspicions.get_mut(&id) else { return };
+        s.looked = true;
+        if self.rng.below(n) < wanted {
+            self.start_probe(now, id, Kind::Contact);
+        }
     }
 
     /// Another accuser of a member that is suspect already.
@@ -80,16 +105,14 @@ impl Node {
         if !stronger && !news {
             return;
         }
-        if let Some(s) = self.suspicions.get(&id) {
-            let at = s.started + self.patience(s);
-            self.timers.set(Timer::Suspicion(id), at.max(now));
-        }
+        self.time_suspicion(now, id);
         self.spread(now, claim);
     }
 
     pub(super) fn drop_suspicion(&mut self, id: NodeId) {
         if self.suspicions.remove(&id).is_some() {
             self.timers.stop(Timer::Suspicion(id));
+            self.timers.stop(Timer::LastLook(id));
         }
     }
 

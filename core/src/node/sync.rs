@@ -48,6 +48,7 @@ pub(super) struct SyncState {
     pub(super) last_change: Instant,
     /// Exchanges in a row that changed nothing here.
     pub(super) fruitless: u32,
+    last_sync: Instant,
     /// No exchange before this.
     not_before: Instant,
     open: Option<StreamId>,
@@ -84,7 +85,10 @@ impl Node {
         {
             return;
         }
-        if now < self.syncing.last_change + quiet || now < self.syncing.not_before {
+        // Under loss something moves all the time, and that is when differences last.
+        let moving = now < self.syncing.last_change + quiet;
+        let lately = now < self.syncing.last_sync + quiet * 4;
+        if moving && lately || now < self.syncing.not_before {
             self.arm_settle(now);
             return;
         }
@@ -97,6 +101,7 @@ impl Node {
         // What does not get better by talking is not talked about all the time.
         let wait = quiet * (1 << self.syncing.fruitless.min(6));
         self.syncing.fruitless += 1;
+        self.syncing.last_sync = now;
         self.syncing.not_before = now + wait;
     }
 

@@ -70,6 +70,15 @@ fn name_key(name: &Name) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// Gone without having said so itself: it may be back, or never have been away.
+fn is_missed(s: Statement, id: NodeId) -> bool {
+    match s {
+        Statement::Failed { .. } => true,
+        Statement::Left { by, .. } => by != id,
+        Statement::Alive | Statement::Suspect { .. } => false,
+    }
+}
+
 fn claim_hash(body: &[u8]) -> u64 {
     let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 5);
     h.write(body);
@@ -100,7 +109,7 @@ impl Table {
         &self.live
     }
 
-    /// Failed members.
+    /// Members that failed, or left only by an operator's word.
     pub(super) fn dead(&self) -> &[NodeId] {
         &self.dead
     }
@@ -147,7 +156,7 @@ impl Table {
             if !stays {
                 self.live.push(id);
             }
-        } else if claim.state() == State::Failed {
+        } else if is_missed(claim.statement, id) {
             self.dead.push(id);
         }
         self.names.insert((name_key(&record.name), id));
@@ -171,7 +180,7 @@ impl Table {
             if !stays {
                 drop_id(&mut self.live, id);
             }
-        } else if e.state() == State::Failed {
+        } else if is_missed(e.statement, id) {
             drop_id(&mut self.dead, id);
         }
     }

@@ -413,3 +413,17 @@ fn streams_and_joins_are_capped() {
     assert_eq!(w.hosts[0].node.conns.len(), Limits::default().streams);
     assert_eq!(w.hosts[0].node.stats().get(Counter::StreamsDropped), 400 - 256);
 }
+
+#[test]
+fn a_left_of_an_older_incarnation_does_not_take_the_version_down() {
+    let mut w = World::joined(2);
+    let old = w.hosts[1].node.local().record;
+    let mut record = (*old).clone();
+    record.version.incarnation = 4;
+    let alive = Claim { record: record.into(), statement: Statement::Alive };
+    let left = Claim { record: old, statement: Statement::Left { by: alive.id(), prune: false } };
+    w.hosts[0].node.learn(w.now, &alive, super::claims::Origin::Own);
+    w.hosts[0].node.learn(w.now, &left, super::claims::Origin::Own);
+    let m = w.hosts[0].node.members().next().unwrap();
+    assert_eq!((m.state, m.record.version.incarnation), (State::Left, 4));
+}

@@ -10,14 +10,20 @@ use crate::{identity::NodeId, output::StreamId, time::Instant, wire::Cookie};
 pub(super) enum Timer {
     /// Start the next regular probe.
     Probe,
+    /// Repeat an unanswered ping.
+    ProbeRepeat(Cookie),
     /// The direct ping was not answered: ask helpers and try a stream.
     ProbeLate(Cookie),
     /// Nothing answered: accuse.
     ProbeEnd(Cookie),
+    /// Repeat an unanswered ping for somebody else.
+    RelayRepeat(Cookie),
     /// Tell the asker that nothing was met.
     RelayNack(Cookie),
     /// Forget a relay.
     RelayEnd(Cookie),
+    /// A suspicion is about to run out: look for ourselves.
+    LastLook(NodeId),
     /// A suspicion has run out.
     Suspicion(NodeId),
     /// Repeat what is queued.
