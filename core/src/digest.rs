@@ -1,13 +1,16 @@
-//! A digest of the live members: 256 buckets of a keyed 64-bit hash, kept up to date as members
+//! A digest of the member list: 256 buckets of a keyed 64-bit hash, kept up to date as members
 //! come and go, so that two nodes find out in one number whether they agree, and in 256 where
 //! they do not.
 //!
-//! Invariant: equal to the digest computed anew from the live members' (id, version).
+//! Invariant: equal to the digest computed anew from all members' (id, version, standing).
 
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
-use crate::identity::{NodeId, Version};
+use crate::{
+    identity::{NodeId, Version},
+    record::State,
+};
 
 /// Number of buckets.
 pub(crate) const BUCKETS: usize = 256;
@@ -25,11 +28,21 @@ impl Default for Digest {
     }
 }
 
-fn item(id: NodeId, v: Version) -> u64 {
+/// A suspicion is in the eye of the beholder: the accused counts as alive.
+const fn standing(s: State) -> u8 {
+    match s {
+        State::Alive | State::Suspect => 0,
+        State::Failed => 1,
+        State::Left => 2,
+    }
+}
+
+fn item(id: NodeId, v: Version, s: State) -> u64 {
     let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 2);
     h.write(id.as_bytes());
     h.write_u64(v.generation);
     h.write_u32(v.incarnation);
+    h.write_u8(standing(s));
     h.finish()
 }
 
@@ -41,17 +54,17 @@ pub(crate) fn bucket(id: NodeId) -> usize {
 }
 
 impl Digest {
-    /// A live member at that version is there.
-    pub(crate) fn add(&mut self, id: NodeId, v: Version) {
-        let x = item(id, v);
+    /// A member in that state at that version is there.
+    pub(crate) fn add(&mut self, id: NodeId, v: Version, s: State) {
+        let x = item(id, v, s);
         let b = &mut self.buckets[bucket(id)];
         *b = b.wrapping_add(x);
         self.root = self.root.wrapping_add(x);
     }
 
     /// It is there no more.
-    pub(crate) fn remove(&mut self, id: NodeId, v: Version) {
-        let x = item(id, v);
+    pub(crate) fn remove(&mut self, id: NodeId, v: Version, s: State) {
+        let x = item(id, v, s);
         let b = &mut self.buckets[bucket(id)];
         *b = b.wrapping_sub(x);
         self.root = self.root.wrapping_sub(x);
@@ -78,17 +91,21 @@ mod tests {
         let v = |incarnation| Version { generation: 1, incarnation };
         let (mut a, mut b) = (Digest::default(), Digest::default());
         for n in 0..50 {
-            a.add(id(n), v(0));
-            b.add(id(49 - n), v(7));
+            a.add(id(n), v(0), State::Alive);
+            b.add(id(49 - n), v(7), State::Alive);
         }
         assert_ne!(a, b);
         for n in 0..50 {
-            b.remove(id(n), v(7));
-            b.add(id(n), v(0));
+            b.remove(id(n), v(7), State::Alive);
+            b.add(id(n), v(0), State::Alive);
         }
         assert_eq!(a, b);
-        a.remove(id(3), v(0));
+        a.remove(id(3), v(0), State::Alive);
         assert_ne!(a.root(), b.root());
+        let mut left = b.clone();
+        left.remove(id(3), v(0), State::Alive);
+        left.add(id(3), v(0), State::Left);
+        assert_ne!(left.root(), b.root());
         let differing = (0..BUCKETS).filter(|&i| a.buckets()[i] != b.buckets()[i]);
         assert_eq!(differing.collect::<alloc::vec::Vec<_>>(), [bucket(id(3))]);
     }

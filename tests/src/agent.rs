@@ -99,6 +99,12 @@ impl Spec {
         &self.data
     }
 
+    /// Starts it with exactly these words, for tests that are about the words themselves.
+    pub fn spawn_words(&self, words: &[&str]) -> Agent {
+        let process = Process::start(binary::path(), words);
+        Agent { name: self.name.clone(), ip: self.ip, process }
+    }
+
     /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Agent {
         let mut args = vec![

@@ -39,10 +39,11 @@ fn build() -> PathBuf {
         out.status
     });
     // One JSON object per line; the last one with an executable is the program.
-    let messages = text.lines().filter_map(|l| serde_json::from_str(l).ok());
-    let path = messages
-        .filter_map(|m: serde_json::Value| m.get("executable")?.as_str().map(PathBuf::from))
-        .last();
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    };
+    let path = text.lines().rev().find_map(executable);
     path.expect("cargo names what it built")
 }
 

@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn answers_of_both_framings() {
-        let plain = parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nA: b\r\n\r\nno").unwrap();
+        let plain =
+            parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nA: b\r\n\r\nno").unwrap();
         assert_eq!((plain.status, plain.body.as_str(), plain.header("a")), (404, "no", Some("b")));
-        let chunked =
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         assert_eq!(parse(chunked).unwrap().body, "abc");
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nno"), None);
         assert_eq!(parse(b"SSH-2.0\r\n\r\n"), None);

@@ -15,8 +15,10 @@ pub mod dns;
 pub mod http;
 pub mod place;
 pub mod process;
+pub mod random;
 pub mod wait;
 
 pub use agent::{Agent, Lab, Spec, quorate};
 pub use process::{Line, Output, Process};
+pub use random::Random;
 pub use wait::{eventually, until};

@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     net::{IpAddr, Ipv4Addr, TcpListener},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -109,12 +109,6 @@ fn shared() -> Option<Place> {
     let path = env::temp_dir().join("quorate-tests.lock");
     let open = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let lock = open().expect("the lock file opens");
-    // For users that come after this one; not ours to change if it exists already.
-    let _ = fs::metadata(&path).map(|m| {
-        let mut p = m.permissions();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut p, 0o666);
-        fs::set_permissions(&path, p)
-    });
     lock.lock().expect("the lock can be waited for");
     Some(Place::Shared { lock })
 }

@@ -292,8 +292,8 @@ impl Node {
         let mut me = (*self.me).clone();
         me.version = version;
         self.me = Arc::new(me);
-        self.table.digest.remove(self.me.id, old);
-        self.table.digest.add(self.me.id, version);
+        self.table.digest.remove(self.me.id, old, State::Alive);
+        self.table.digest.add(self.me.id, version, State::Alive);
         self.revision += 1;
         if let Some(c) = self.claim_about(self.me.id) {
             self.spread(now, &c);
@@ -324,7 +324,7 @@ impl Node {
         token
     }
 
-    /// The live members changed: compare digests once it is quiet, and remember the peers.
+    /// The member list changed: compare digests once it is quiet, and remember the peers.
     fn changed(&mut self, now: Instant) {
         self.syncing.last_change = now;
         self.syncing.fruitless = 0;

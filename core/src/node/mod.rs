@@ -440,7 +440,7 @@ impl Node {
         self.revision
     }
 
-    /// Digest of the live members: equal on nodes that agree.
+    /// Digest of the member list: equal on nodes that agree.
     pub fn digest(&self) -> u64 {
         self.table.digest.root()
     }

@@ -27,7 +27,7 @@ use crate::{
     record::{Claim, State, Statement},
     stats::Counter,
     time::Instant,
-    wire::{Ack, Hello, Message, Mismatch, Purpose, Reject, Summaries, Summary, Want, Welcome},
+    wire::{Ack, Forgotten, Hello, Message, Mismatch, Purpose, Reject, Summaries, Summary, Want, Welcome},
 };
 
 /// Claims in one frame: 128 of the largest stay below the frame's limit.
@@ -190,6 +190,7 @@ impl Node {
             }
             (Role::Syncing(_), Message::Summaries(s)) => self.on_summaries(now, id, s),
             (Role::Syncing(s), Message::Done(())) if s.asked => self.complete(now, id),
+            (Role::ServeSync | Role::Syncing(_), Message::Forgotten(f)) => self.forget_too(&f),
             (Role::ServeSync, Message::Want(w)) => self.answer_want(id, &w),
             (Role::ServeSync, Message::Done(())) => {
                 self.say(id, &[Message::Done(())]);
@@ -334,6 +335,8 @@ impl Node {
             }
         }
         let mut say = alloc::vec![Message::Mismatch(Mismatch { bits })];
+        let graves = self.table.tombstones().filter(|(id, ..)| in_bits(&bits, *id));
+        push_forgotten(graves.collect(), &mut say);
         let mut chunks = items.chunks(1024).peekable();
         loop {
             let part = chunks.next().unwrap_or_default();
@@ -360,11 +363,15 @@ impl Node {
         }
         p.asked = true;
         let (bits, theirs) = (p.bits, core::mem::take(&mut p.theirs));
-        let mut wanted = Vec::new();
-        let mut offered = Vec::new();
+        let (mut wanted, mut offered, mut graves) = (Vec::new(), Vec::new(), Vec::new());
         for (&member, &rank) in &theirs {
             match self.claim_about(member) {
-                None => wanted.push(member),
+                None => match self.table.tombstone(member) {
+                    Some(g) if compare(g, rank) != Order::Newer => {
+                        graves.push((member, g.0, g.1));
+                    }
+                    _ => wanted.push(member),
+                },
                 Some(c) => match compare((c.version(), c.state()), rank) {
                     Order::Newer => wanted.push(member),
                     Order::Older => offered.push(c),
@@ -377,11 +384,23 @@ impl Node {
         offered.extend(self.table.iter().filter(|(id, _)| lacking(id)).map(|(_, e)| e.claim()));
         let mut say = Vec::new();
         push_claims(offered, &mut say);
+        push_forgotten(graves, &mut say);
         for ids in wanted.chunks(2048) {
             say.push(Message::Want(Want { ids: BoundedVec::truncated(ids.to_vec()) }));
         }
         say.push(Message::Done(()));
         self.say(id, &say);
+    }
+
+    /// Members of the list that are gone and that somebody has forgotten are forgotten here, too:
+    /// lists that differ in them only would be compared for ever.
+    fn forget_too(&mut self, f: &Forgotten) {
+        for s in &*f.items {
+            let gone = self.table.get(s.id).filter(|e| !e.is_live());
+            if gone.is_some_and(|e| compare(e.rank(), (s.version, s.state)) != Order::Older) {
+                self.forget(s.id);
+            }
+        }
     }
 
     fn answer_want(&mut self, id: StreamId, w: &Want) {
@@ -394,6 +413,14 @@ impl Node {
 fn in_bits(bits: &[u64; 4], id: NodeId) -> bool {
     let b = digest::bucket(id);
     bits[b / 64] >> (b % 64) & 1 == 1
+}
+
+fn push_forgotten(all: Vec<(NodeId, Version, State)>, out: &mut Vec<Message>) {
+    for part in all.chunks(1024) {
+        let short = |&(id, version, state): &(NodeId, Version, State)| Summary { id, version, state };
+        let items = BoundedVec::truncated(part.iter().map(short).collect());
+        out.push(Message::Forgotten(Forgotten { items }));
+    }
 }
 
 fn push_claims(all: Vec<Claim>, out: &mut Vec<Message>) {

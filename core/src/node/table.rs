@@ -57,7 +57,7 @@ pub(super) struct Table {
     names: BTreeSet<(u32, NodeId)>,
     probe_order: Vec<NodeId>,
     probe_next: usize,
-    /// Over all live members and this node.
+    /// Over all members and this node.
     pub(super) digest: Digest,
     tombstones: BTreeMap<NodeId, (Version, State)>,
     tombstone_order: VecDeque<NodeId>,
@@ -151,8 +151,8 @@ impl Table {
         let stays = was_live && claim.state().is_live();
         self.unlink(id, stays);
         let record = Arc::clone(&claim.record);
+        self.digest.add(id, record.version, claim.state());
         if claim.state().is_live() {
-            self.digest.add(id, record.version);
             if !stays {
                 self.live.push(id);
             }
@@ -175,8 +175,8 @@ impl Table {
     fn unlink(&mut self, id: NodeId, stays: bool) {
         let Some(e) = self.entries.get(&id) else { return };
         self.names.remove(&(name_key(&e.record.name), id));
+        self.digest.remove(id, e.record.version, e.state());
         if e.is_live() {
-            self.digest.remove(id, e.record.version);
             if !stays {
                 drop_id(&mut self.live, id);
             }
@@ -203,6 +203,11 @@ impl Table {
     /// What a forgotten member was when it was forgotten.
     pub(super) fn tombstone(&self, id: NodeId) -> Option<(Version, State)> {
         self.tombstones.get(&id).copied()
+    }
+
+    /// All that was forgotten and is remembered as such.
+    pub(super) fn tombstones(&self) -> impl Iterator<Item = (NodeId, Version, State)> {
+        self.tombstones.iter().map(|(id, (v, s))| (*id, *v, *s))
     }
 
     /// The next live member of the shuffled round (SWIM §4.3).

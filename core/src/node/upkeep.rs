@@ -1,13 +1,13 @@
 //! The rest of a member's life: starting, finding the cluster again, contacting the failed,
 //! forgetting the long gone, and coming back after the process was away.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use super::{LocalState, Node, Timer, probe::Kind};
 use crate::{
     bounded::BoundedVec,
-    identity::Version,
+    identity::{NodeId, Version},
     output::{Durable, Event, KnownPeer},
     record::State,
     stats::Counter,
@@ -19,14 +19,16 @@ pub(super) const SAVE_PEERS_AFTER: Duration = Duration::from_secs(1);
 /// Peers of an earlier run contacted at once.
 const REJOIN_AT_ONCE: usize = 3;
 /// Waits between rounds of contacting them double from the first to the second.
-const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
-/// Addresses of an earlier run.
+/// Peers of an earlier run.
 #[derive(Debug)]
 pub(super) struct Rejoin {
-    addrs: Vec<SocketAddr>,
+    /// Those that have not been met in this run.
+    peers: Vec<KnownPeer>,
+    began: Instant,
     next: usize,
     wait: Duration,
 }
@@ -34,8 +36,8 @@ pub(super) struct Rejoin {
 impl Rejoin {
     pub(super) fn new(d: &Durable, after_leave: bool) -> Self {
         let wanted = !d.left || after_leave;
-        let addrs = d.peers.iter().filter(|_| wanted).map(|p| p.addr).collect();
-        Self { addrs, next: 0, wait: REJOIN_WAIT.0 }
+        let peers = d.peers.iter().filter(|_| wanted).cloned().collect();
+        Self { peers, began: Instant::ZERO, next: 0, wait: REJOIN_WAIT.0 }
     }
 }
 
@@ -46,7 +48,7 @@ impl Node {
         let mut me = (*self.me).clone();
         me.version = version;
         self.me = alloc::sync::Arc::new(me);
-        self.table.digest.add(self.me.id, version);
+        self.table.digest.add(self.me.id, version, State::Alive);
         self.revision += 1;
         // The first probes of nodes that start together should not meet.
         let t = &self.cfg.tuning;
@@ -59,26 +61,33 @@ impl Node {
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.open_join(now, addr, Some(id));
         }
-        let mut addrs = core::mem::take(&mut self.rejoin.addrs);
-        addrs.retain(|a| *a != self.me.addr);
-        self.rng.shuffle(&mut addrs);
-        self.rejoin.addrs = addrs;
+        self.rejoin.peers.retain(|p| p.addr != self.me.addr && p.id != self.me.id);
+        self.rng.shuffle(&mut self.rejoin.peers);
+        self.rejoin.began = now;
         self.on_rejoin_timer(now);
     }
 
-    /// Contacts some peers of an earlier run, until one of them is a live member.
+    /// Contacts peers of an earlier run: some at once until one of them is a live member, then
+    /// now and then those that nobody here knows, for they may be on the other side of a cut
+    /// that began before we were restarted. Given up with the failed.
     pub(super) fn on_rejoin_timer(&mut self, now: Instant) {
-        if !self.table.live().is_empty() || self.rejoin.addrs.is_empty() {
-            self.rejoin.addrs = Vec::new();
+        let known: BTreeSet<SocketAddr> = self.table.iter().map(|(_, e)| e.record.addr).collect();
+        self.rejoin.peers.retain(|p| !known.contains(&p.addr));
+        let since = now.since(self.rejoin.began);
+        if self.rejoin.peers.is_empty() || since > self.cfg.tuning.reconnect_timeout {
+            self.rejoin.peers = Vec::new();
             return;
         }
-        for _ in 0..REJOIN_AT_ONCE.min(self.rejoin.addrs.len()) {
-            let to = self.rejoin.addrs[self.rejoin.next % self.rejoin.addrs.len()];
+        let alone = self.table.live().is_empty();
+        let at_once = if alone { REJOIN_AT_ONCE } else { 1 };
+        for _ in 0..at_once.min(self.rejoin.peers.len()) {
+            let to = self.rejoin.peers[self.rejoin.next % self.rejoin.peers.len()].addr;
             self.rejoin.next += 1;
             self.open_join(now, to, None);
         }
-        self.timers.set(Timer::Rejoin, now + self.rejoin.wait);
-        self.rejoin.wait = (self.rejoin.wait * 2).min(REJOIN_WAIT.1);
+        let wait = self.rejoin.wait;
+        self.timers.set(Timer::Rejoin, now + wait);
+        self.rejoin.wait = (wait * 2).min(REJOIN_WAIT.1);
     }
 
     /// Contacts a failed member, at a rate at which each of them hears from somebody about once
@@ -127,6 +136,10 @@ impl Node {
                 (!e.is_live(), KnownPeer { id: e.record.id, name, addr })
             })
             .collect();
+        // Who was not met in this run is kept: the cluster may be where they are.
+        let known: BTreeSet<NodeId> = peers.iter().map(|(_, p)| p.id).collect();
+        let unmet = self.rejoin.peers.iter().filter(|p| !known.contains(&p.id));
+        peers.extend(unmet.map(|p| (true, p.clone())));
         peers.sort_by_key(|(failed, p)| (*failed, p.id));
         let peers = BoundedVec::truncated(peers.into_iter().map(|(_, p)| p).collect());
         if peers != self.storage.durable.peers {

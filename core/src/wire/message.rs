@@ -32,7 +32,7 @@ pub struct Ping {
     pub from: Sender,
     /// Who is meant. Another member at that address answers [`NotMe`].
     pub target: NodeId,
-    /// Digest of the sender's live members.
+    /// Digest of the sender's member list.
     pub root: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Ack {
     pub cookie: Cookie,
     /// Who is there.
     pub from: Sender,
-    /// Digest of its live members; 0 when relayed.
+    /// Digest of its member list; 0 when relayed.
     pub root: u64,
 }
 
@@ -202,6 +202,13 @@ pub struct Summaries {
     pub last: bool,
 }
 
+/// Members that were forgotten here: whoever still lists them as gone may forget them, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// What each was when it was forgotten.
+    pub items: BoundedVec<Summary, 1024>,
+}
+
 /// Records wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
@@ -280,6 +287,7 @@ messages! {
     23 Want(Want) "asks for records",
     24 Done(()) "nothing more will come",
     25 StreamAck(Ack) "answer to a probe over a stream",
+    26 Forgotten(Forgotten) "members that need not be listed any more",
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.

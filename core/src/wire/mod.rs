@@ -20,7 +20,7 @@ pub use frame::{
 pub const CLAIM: u8 = 6;
 
 pub use message::{
-    Ack, Cookie, Hello, Leave, LeaveAck, Message, MessageError, Mismatch, Nack, NackReason, NotMe,
+    Ack, Cookie, Forgotten, Hello, Leave, LeaveAck, Message, MessageError, Mismatch, Nack, NackReason, NotMe,
     Ping, ProbeRequest, Purpose, Reject, Sender, Summaries, Summary, TAGS, Want, Welcome,
 };
 

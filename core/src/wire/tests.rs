@@ -47,6 +47,7 @@ fn samples() -> Vec<Message> {
         Message::Want(Want { ids: BoundedVec::new(vec![id]).unwrap() }),
         Message::Done(()),
         Message::StreamAck(ack),
+        Message::Forgotten(Forgotten { items: BoundedVec::default() }),
     ]
 }
 
@@ -156,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bodies_decode_to_nothing_or_to_themselves(n in 0usize..18, at in any::<prop::sample::Index>(), x in 1u8..) {
+    fn damaged_bodies_decode_to_nothing_or_to_themselves(n in 0usize..19, at in any::<prop::sample::Index>(), x in 1u8..) {
         let m = &samples()[n];
         let mut body = Vec::new();
         m.encode_body(&mut body);
