@@ -116,7 +116,6 @@ fn every_start_refusal() {
         (&[data, "-log-level=loud"], "log_level 'loud' is not valid: choose trace, debug, info"),
         (&[data, "extra"], "unexpected arguments: extra"),
         (&[data, "-hcl=x"], "-hcl is not supported yet"),
-        (&[data, "-atlas-join", "-atlas=a/b", "-atlas-token=t"], "-atlas cannot work"),
         (&[data, "-node-meta=x"], "-node-meta: 'x' is not key:value"),
         (&[data, "-node-id=x"], "node_id 'x' is not a UUID"),
         (&[data, "-retry-interval=5"], "-retry-interval: '5' is not a duration"),

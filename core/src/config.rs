@@ -244,7 +244,7 @@ impl Config {
         }
         if l.members < 2 || l.streams < 4 || l.joins == 0 || l.transmits < 16 || l.events < 16 {
             return Err(ConfigError::Limit(
-                "room for at least 2 members, 4 streams, 1 join, 16 transmits and 16 events is needed",
+                "at least 2 members, 4 streams, 1 join, 16 transmits and 16 events must fit",
             ));
         }
         Ok(())

@@ -183,7 +183,7 @@ macro_rules! text_type {
 }
 
 text_type! {
-    /// A member's name: 1 to 128 bytes, no blanks, no control characters. Unique among live members.
+    /// A member's name: 1 to 128 bytes, no blanks, no control characters; unique among the live.
     Name, 128
 }
 text_type! {

@@ -65,7 +65,10 @@ pub enum PairsError {
     #[error("'{0}' cannot be a key: keys have no blanks and are not empty")]
     Key(String),
     /// Keys and values together are too large for a datagram.
-    #[error("keys and values have {0} bytes together, at most {max} are allowed", max = Pairs::MAX_BYTES)]
+    #[error(
+        "keys and values have {0} bytes together, at most {max} are allowed",
+        max = Pairs::MAX_BYTES
+    )]
     TooLarge(usize),
     /// Too many pairs.
     #[error("{0} pairs, at most {max} are allowed", max = Pairs::MAX)]

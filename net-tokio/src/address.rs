@@ -193,9 +193,16 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_resolves_and_an_impossible_name_does_not() {
-        let local = parse_join_addr("localhost:77", DEFAULT_GOSSIP_PORT).unwrap().candidates().await.unwrap();
+        let local = parse_join_addr("localhost:77", DEFAULT_GOSSIP_PORT)
+            .unwrap()
+            .candidates()
+            .await
+            .unwrap();
         assert!(local.iter().all(|a| a.ip().is_loopback() && a.port() == 77), "{local:?}");
-        let none = parse_join_addr("no-such-host.invalid", DEFAULT_GOSSIP_PORT).unwrap().candidates().await;
+        let none = parse_join_addr("no-such-host.invalid", DEFAULT_GOSSIP_PORT)
+            .unwrap()
+            .candidates()
+            .await;
         assert!(none.unwrap_err().to_string().starts_with("lookup no-such-host.invalid: "));
     }
 

@@ -23,7 +23,7 @@ use crate::{
     dns::{DnsConfig, DnsServer},
     driver::{Disk, Driver, Parts, Publisher},
     handle::AgentHandle,
-    http::{HttpConfig, HttpServer},
+    http::{CounterSource, HttpConfig, HttpServer},
     persist::{DataDir, PersistError, Writer, random_id},
     retry::{self, RetryPolicy, Target},
     transport::{TokioNet, TokioUdp, bind_gossip, bind_tcp},
@@ -94,7 +94,7 @@ impl Agent {
         publisher.connect(parts.view, parts.index);
         let io = Arc::new(IoCounters::default());
         let dns = start_dns(&handle, config.dns.clone(), sockets.dns_udp, sockets.dns_tcp)?;
-        let http = start_http(&handle, &config, sockets.http, &io);
+        let http = start_http(&handle, &config, sockets.http, &io, dns.as_ref());
 
         tracing::debug!("gossip on {}, advertised as {advertise}", sockets.gossip);
         let driver = Driver::new(Parts {
@@ -333,15 +333,18 @@ fn start_http(
     config: &AgentConfig,
     listeners: Vec<TcpListener>,
     io: &Arc<IoCounters>,
+    dns: Option<&DnsServer>,
 ) -> Option<HttpServer> {
     if listeners.is_empty() {
         return None;
     }
     let io = Arc::clone(io);
-    let config = HttpConfig {
-        data_dir: config.data_dir.clone(),
-        counters: vec![Arc::new(move || io.iter().collect::<Vec<_>>())],
-        ..HttpConfig::default()
-    };
+    let mut counters: Vec<Arc<dyn CounterSource>> =
+        vec![Arc::new(move || io.iter().collect::<Vec<_>>())];
+    if let Some(dns) = dns.map(DnsServer::counters) {
+        counters.push(Arc::new(move || dns.iter().collect::<Vec<_>>()));
+    }
+    let config =
+        HttpConfig { data_dir: config.data_dir.clone(), counters, ..HttpConfig::default() };
     Some(HttpServer::start(handle.clone(), listeners, config))
 }

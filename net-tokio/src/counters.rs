@@ -1,15 +1,15 @@
-//! What the driver itself counts, beside the node's own counters: traffic that never reached the
-//! node or never left the host. One table names each for code, metrics and docs.
+//! What the driver and the DNS server count, beside the node's own counters: traffic that never
+//! reached the node or never left the host. One table names each for code, metrics and docs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! io_counters {
-    ($($(#[$doc:meta])* $field:ident,)+) => {
-        /// Counters since the start of the agent. Shared; never reset.
+macro_rules! counters {
+    ($(#[$head:meta])* $name:ident: $($(#[$doc:meta])* $field:ident,)+) => {
+        $(#[$head])*
         #[derive(Debug, Default)]
-        pub struct IoCounters { $($(#[$doc])* pub $field: AtomicU64,)+ }
+        pub struct $name { $($(#[$doc])* pub $field: AtomicU64,)+ }
 
-        impl IoCounters {
+        impl $name {
             /// All counters with their names (the metric's, without the prefix).
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($field), self.$field.load(Ordering::Relaxed)),)+].into_iter()
@@ -18,7 +18,9 @@ macro_rules! io_counters {
     };
 }
 
-io_counters! {
+counters! {
+    /// The driver's counters since the start of the agent. Shared; never reset.
+    IoCounters:
     /// Datagrams that the system refused to send.
     io_send_errors,
     /// Times the gossip socket had no room: what follows waits, bounded, in the node.
@@ -31,6 +33,17 @@ io_counters! {
     io_streams_refused,
     /// Streams cut off because their remote end did not read what was sent.
     io_streams_stalled,
+}
+
+counters! {
+    /// The DNS server's counters since the start of the agent. Shared; never reset.
+    DnsCounters:
+    /// Queries that were answered or forwarded.
+    dns_queries,
+    /// Packets that are no query: shorter than a header, or replies.
+    dns_drop_not_queries,
+    /// Queries that do not decode, answered with FORMERR.
+    dns_drop_malformed,
 }
 
 /// Counts one.

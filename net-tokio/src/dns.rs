@@ -36,7 +36,7 @@ pub use self::{
     answer::{Answer, Context, Outcome, Question, answer},
     forward::MAX_FORWARDS,
     responder::Responder,
-    server::{DnsError, DnsServer, MAX_CONNECTIONS},
+    server::{DnsError, DnsServer, MAX_CONNECTIONS, reply_to_packet},
     zone::{Transport, Zone, ZoneError},
 };
 

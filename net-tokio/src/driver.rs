@@ -12,10 +12,15 @@ mod events;
 mod publish;
 mod streams;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use quorate_core::{
-    Command, CommandOutcome, Event, Instant, JoinError, JoinId, LocalState, Node, Persist,
+    Command, CommandOutcome, Durable, Event, Instant, JoinError, JoinId, LocalState, Node, Persist,
     PersistToken, StreamAction, StreamEvent, StreamId,
 };
 use tokio::{
@@ -31,7 +36,7 @@ use crate::{
     persist::Writer,
     transport::{Net, Udp},
 };
-pub(crate) use publish::Publisher;
+pub use publish::Publisher;
 use streams::{Input, Streams};
 
 /// Datagrams, stream inputs and requests of one batch.
@@ -50,36 +55,38 @@ const RECEIVE_ERRORS_MAX: u32 = 1000;
 
 /// Where the node's state is kept.
 #[derive(Debug)]
-pub(crate) enum Disk {
+pub enum Disk {
     /// Nowhere: a save is done at once.
     None,
+    /// In memory that outlives the driver, for simulated hosts: a save is done at once.
+    Memory(Arc<Mutex<Durable>>),
     /// In a data directory.
     Writer(Writer),
 }
 
 /// What a driver works with.
 #[derive(Debug)]
-pub(crate) struct Parts<N: Net, C> {
+pub struct Parts<N: Net, C> {
     /// The node, drained or not.
-    pub(crate) node: Node,
+    pub node: Node,
     /// The clock that the node was made with.
-    pub(crate) clock: C,
+    pub clock: C,
     /// Opens streams.
-    pub(crate) net: N,
+    pub net: N,
     /// The gossip port, for datagrams.
-    pub(crate) udp: N::Udp,
+    pub udp: N::Udp,
     /// The gossip port, for streams.
-    pub(crate) listener: N::Listener,
+    pub listener: N::Listener,
     /// Accepted streams at once.
-    pub(crate) accepted_max: usize,
+    pub accepted_max: usize,
     /// Where the state goes.
-    pub(crate) disk: Disk,
+    pub disk: Disk,
     /// Where views go.
-    pub(crate) publisher: Publisher,
+    pub publisher: Publisher,
     /// Where commands come from.
-    pub(crate) requests: mpsc::Receiver<Request>,
+    pub requests: mpsc::Receiver<Request>,
     /// What the driver counts.
-    pub(crate) io: Arc<IoCounters>,
+    pub io: Arc<IoCounters>,
 }
 
 /// An answer that somebody waits for.
@@ -87,7 +94,7 @@ type Reply = oneshot::Sender<Result<usize, RequestError>>;
 
 /// The owner of the node.
 #[derive(Debug)]
-pub(crate) struct Driver<N: Net, C> {
+pub struct Driver<N: Net, C> {
     node: Node,
     clock: C,
     udp: N::Udp,
@@ -114,7 +121,7 @@ pub(crate) struct Driver<N: Net, C> {
 
 impl<N: Net, C: Clock> Driver<N, C> {
     /// Takes over. Must be called within a tokio runtime.
-    pub(crate) fn new(parts: Parts<N, C>) -> Self {
+    pub fn new(parts: Parts<N, C>) -> Self {
         let streams =
             Streams::start(parts.net, parts.listener, parts.accepted_max, Arc::clone(&parts.io));
         Self {
@@ -140,7 +147,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
 
     /// Runs until the node has left or `stop` fires (or is dropped); then all that it started
     /// has ended, and the last state is on disk if the disk works.
-    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Stopped {
+    pub async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Stopped {
         let stopped = loop {
             let mut more = self.read();
             if self.is_due() {
@@ -308,6 +315,10 @@ impl<N: Net, C: Clock> Driver<N, C> {
     fn save(&mut self, now: Instant, p: Persist) {
         match &self.disk {
             Disk::None => self.node.handle_persisted(now, p.token),
+            Disk::Memory(state) => {
+                *state.lock().unwrap_or_else(PoisonError::into_inner) = p.state;
+                self.node.handle_persisted(now, p.token);
+            }
             Disk::Writer(writer) => writer.submit(p),
         }
     }
@@ -431,7 +442,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
 
 async fn saved(disk: &mut Disk) -> PersistToken {
     match disk {
-        Disk::None => std::future::pending().await,
+        Disk::None | Disk::Memory(_) => std::future::pending().await,
         Disk::Writer(writer) => writer.saved().await,
     }
 }

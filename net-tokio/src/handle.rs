@@ -83,8 +83,7 @@ impl AgentHandle {
         let (index_tx, index) = watch::channel(first.index);
         let (tx, requests) = mpsc::channel(256);
         let view = Arc::new(ArcSwap::from_pointee(first));
-        let handle =
-            Self { info: Arc::new(info), view: Arc::clone(&view), index, requests: tx };
+        let handle = Self { info: Arc::new(info), view: Arc::clone(&view), index, requests: tx };
         (handle, HandleParts { view, index: index_tx, requests })
     }
 

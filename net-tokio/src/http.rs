@@ -32,7 +32,7 @@ pub use error::ApiError;
 pub use metrics::{CounterSource, HttpCounter, HttpCounters};
 pub use query::{DurationError, parse_duration};
 pub use router::routes_as_markdown;
-pub use server::HttpServer;
+pub use server::{HttpServer, HttpStreams};
 
 /// Limits of the server, and what it shows beside the view.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! quorate on real hosts: the one task that owns the node, its sockets and disk, and the DNS and
 //! HTTP servers that read from an immutable view of it.
 //!
-//! Code map: [`agent`] binds and starts everything; `driver` is the task that owns the node and
+//! Code map: [`agent`] binds and starts everything; [`driver`] is the task that owns the node and
 //! drains it, over the traits of [`transport`] and [`clock`]; [`persist`] is the data directory;
 //! [`retry`] finds members to join, at the addresses that [`address`] reads; [`view`] is what
 //! readers see, [`handle`] is how commands reach the node; [`dns`] and [`http`] are pure
@@ -14,7 +14,7 @@ pub mod clock;
 pub mod consul;
 pub mod counters;
 pub mod dns;
-mod driver;
+pub mod driver;
 pub mod handle;
 pub mod http;
 pub mod persist;

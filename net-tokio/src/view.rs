@@ -84,9 +84,8 @@ impl View {
         members.sort_by(|a, b| Self::sort_key(a).cmp(&Self::sort_key(b)));
         let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
         let mut by_ip: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        let better = |new: usize, old: usize| {
-            Self::liveness(&members[new]) > Self::liveness(&members[old])
-        };
+        let better =
+            |new: usize, old: usize| Self::liveness(&members[new]) > Self::liveness(&members[old]);
         for (i, m) in members.iter().enumerate() {
             let name = by_name.entry(m.record.name.as_str().to_ascii_lowercase()).or_insert(i);
             if better(i, *name) {

@@ -5,6 +5,8 @@
 
 /// Parts in a million.
 const MILLION: i128 = 1_000_000;
+/// What a wall clock without an offset shows when the world begins: far from 0 and from the end.
+const WALL_AT_START: u64 = 2_000_000_000_000_000_000;
 
 /// Both clocks of one host. Times are nanoseconds; `t` is virtual time of the world.
 #[derive(Clone, Debug)]
@@ -57,9 +59,15 @@ impl Clock {
         Some(self.base.saturating_add(u64::try_from(t).unwrap_or(u64::MAX)))
     }
 
-    /// The wall clock at `t`, in nanoseconds since the epoch of the world.
-    pub fn wall(&self, t: u64) -> i128 {
-        i128::from(t) + i128::from(self.wall_offset)
+    /// The wall clock at `t`, in nanoseconds since its epoch, which was long ago.
+    pub fn wall(&self, t: u64) -> u64 {
+        WALL_AT_START.saturating_add(t).saturating_add_signed(self.wall_offset)
+    }
+
+    /// The first world time at which the wall clock shows `shown` or more, unless it is set.
+    pub fn wall_when(&self, shown: u64) -> u64 {
+        let offset = self.wall_offset.saturating_neg();
+        shown.saturating_sub(WALL_AT_START).saturating_add_signed(offset)
     }
 
     /// Runs at another rate from `t` on.
@@ -116,14 +124,18 @@ mod tests {
         assert_eq!(c.monotonic(1000 * SECOND), 202 * SECOND + 100);
         let before = c.monotonic(1000 * SECOND);
         c.step(-5_000_000_000);
-        assert_eq!(c.wall(1000 * SECOND), i128::from(995 * SECOND));
+        assert_eq!(c.wall(1000 * SECOND), WALL_AT_START + 995 * SECOND);
+        assert_eq!(c.wall_when(c.wall(1000 * SECOND)), 1000 * SECOND);
         assert_eq!(c.monotonic(1000 * SECOND), before);
     }
 
     proptest! {
         #[test]
         fn never_back_and_when_is_the_first_instant(
-            changes in proptest::collection::vec((0u64..SECOND, -500_000i32..500_000, any::<bool>()), 0..9),
+            changes in proptest::collection::vec(
+                (0u64..SECOND, -500_000i32..500_000, any::<bool>()),
+                0..9,
+            ),
             ahead in 0u64..10 * SECOND,
         ) {
             let mut c = Clock::new(0, 17);

@@ -10,13 +10,23 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod compare;
 pub mod disk;
+pub mod generate;
 pub mod invariants;
 pub mod keyed;
 pub mod network;
+pub mod program;
+pub mod regress;
+pub mod render;
+pub mod runner;
 pub mod scenario;
+pub mod shrink;
+pub mod sweep;
 pub mod trace;
+pub mod turmoil;
 pub mod world;
 
+pub use program::Program;
 pub use scenario::Scenario;
 pub use world::World;

@@ -335,6 +335,8 @@ fn nonsense_over_dns() {
     }
     pair.assert_untouched();
     let question = dns::question("agent-two.node.consul.", RecordType::A, None);
+    let dropped = ["dns_drop_not_queries", "dns_drop_malformed"].map(|c| pair.one.metric(c));
+    assert!(dropped.iter().all(|n| *n > 0), "not counted: {dropped:?}");
     eventually("DNS over TCP is served again", SOON, || {
         dns::tcp(to, &question).is_ok_and(|a| a.answers().len() == 1)
     });

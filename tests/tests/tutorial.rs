@@ -167,6 +167,15 @@ fn a_third_agent_joins_by_flag_or_by_file() {
 }
 
 #[test]
+fn the_atlas_flags_still_start_an_agent() {
+    let Some(lab) = lab!() else { return };
+    let words = ["-atlas-join", "-atlas=me/infrastructure", "-atlas-token=t"];
+    let one = words.iter().fold(lab.agent("agent-one", ONE), |spec, w| spec.arg(*w)).start();
+    one.line("the Atlas service no longer exists", JOINED);
+    one.sees(&[("agent-one", "alive")], JOINED);
+}
+
+#[test]
 fn retry_join_waits_for_an_agent_that_comes_later() {
     let Some(lab) = lab!() else { return };
     let two = lab.agent("agent-two", TWO).arg("-retry-join").arg(ONE).arg("-retry-interval=200ms");

@@ -26,6 +26,8 @@ use pid_file::PidFile;
 
 /// Flags of a service that no longer exists.
 const ATLAS: [&str; 4] = ["atlas", "atlas-join", "atlas-token", "atlas-endpoint"];
+const ATLAS_IS_GONE: &str = "-atlas flags are accepted, but the Atlas service no longer exists and \
+                             nothing is joined through it: use -join or -retry-join";
 
 /// Runs an agent until it ends.
 pub(crate) fn command(p: &Parsed) -> ExitCode {
@@ -68,9 +70,6 @@ fn refuse(why: &str) -> ExitCode {
 
 /// What flags and files say, understood for this host.
 fn plan(p: &Parsed, host: &Host) -> Result<Plan, ConfigError> {
-    if let Some(flag) = ATLAS.into_iter().find(|f| p.has(f)) {
-        return Err(ConfigError::Atlas(flag));
-    }
     if p.has("hcl") {
         return Err(ConfigError::HclFlag);
     }
@@ -101,7 +100,12 @@ fn plan(p: &Parsed, host: &Host) -> Result<Plan, ConfigError> {
         }
     }
     let mode = if p.switch("dev") == Some(true) { Mode::Dev } else { Mode::Normal };
-    Plan::new(mode, settings, host)
+    let mut plan = Plan::new(mode, settings, host)?;
+    if ATLAS.into_iter().any(|f| p.has(f)) {
+        // Scripts that still name it must start, and their owners must know.
+        plan.warnings.push(ATLAS_IS_GONE.to_owned());
+    }
+    Ok(plan)
 }
 
 #[cfg(test)]
@@ -156,10 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn the_atlas_flags_start_an_agent_that_says_what_became_of_atlas() {
+        let line = "-data-dir=/d -atlas-join -atlas=me/infrastructure -atlas-token=x";
+        assert_eq!(planned(line).unwrap().warnings, [ATLAS_IS_GONE]);
+    }
+
+    #[test]
     fn flags_that_cannot_be_honoured_are_refused() {
         let e = |line| planned(line).unwrap_err().to_string();
-        let atlas = e("-data-dir=/d -atlas-join -atlas=me/infrastructure -atlas-token=x");
-        assert!(atlas.contains("Atlas") && atlas.contains("-retry-join"), "{atlas}");
         assert!(e("-data-dir=/d -hcl x=1").contains("-hcl"));
         assert!(e("-data-dir=/d a b").contains("unexpected arguments: a b"));
         assert!(e("-data-dir=/d -server false").contains("unexpected arguments: false"));

@@ -46,12 +46,6 @@ pub(crate) enum ConfigError {
     /// `-hcl`.
     #[error("-hcl is not supported yet: put the settings into flags or a JSON file")]
     HclFlag,
-    /// `-atlas...`.
-    #[error(
-        "-{0} cannot work: the Atlas service no longer exists; name other agents with -join or \
-         -retry-join instead"
-    )]
-    Atlas(&'static str),
     /// No data directory.
     #[error("data_dir cannot be empty (set it with -data-dir, or try things out with -dev)")]
     NoDataDir,

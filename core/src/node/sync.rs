@@ -27,7 +27,10 @@ use crate::{
     record::{Claim, State, Statement},
     stats::Counter,
     time::Instant,
-    wire::{Ack, Forgotten, Hello, Message, Mismatch, Purpose, Reject, Summaries, Summary, Want, Welcome},
+    wire::{
+        Ack, Forgotten, Hello, Message, Mismatch, Purpose, Reject, Summaries, Summary, Want,
+        Welcome,
+    },
 };
 
 /// Claims in one frame: 128 of the largest stay below the frame's limit.
@@ -417,7 +420,8 @@ fn in_bits(bits: &[u64; 4], id: NodeId) -> bool {
 
 fn push_forgotten(all: Vec<(NodeId, Version, State)>, out: &mut Vec<Message>) {
     for part in all.chunks(1024) {
-        let short = |&(id, version, state): &(NodeId, Version, State)| Summary { id, version, state };
+        let short =
+            |&(id, version, state): &(NodeId, Version, State)| Summary { id, version, state };
         let items = BoundedVec::truncated(part.iter().map(short).collect());
         out.push(Message::Forgotten(Forgotten { items }));
     }

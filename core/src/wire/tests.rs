@@ -1,3 +1,5 @@
+//! The codec: round trips, one encoding only, and hostile bytes.
+
 use super::*;
 use crate::*;
 use alloc::{sync::Arc, vec, vec::Vec};
@@ -148,7 +150,10 @@ fn other_clusters_and_damage_are_told_apart() {
 
 proptest! {
     #[test]
-    fn what_decodes_encodes_to_the_same_bytes(tag in 0u8..30, body in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn what_decodes_encodes_to_the_same_bytes(
+        tag in 0u8..30,
+        body in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
         if let Ok(Some(m)) = Message::decode(tag, &body) {
             let mut again = Vec::new();
             m.encode_body(&mut again);
@@ -157,7 +162,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bodies_decode_to_nothing_or_to_themselves(n in 0usize..19, at in any::<prop::sample::Index>(), x in 1u8..) {
+    fn damaged_bodies_decode_to_nothing_or_to_themselves(
+        n in 0usize..19,
+        at in any::<prop::sample::Index>(),
+        x in 1u8..,
+    ) {
         let m = &samples()[n];
         let mut body = Vec::new();
         m.encode_body(&mut body);

@@ -2,7 +2,10 @@
 //! the reply to the client. Reads the view once per query and waits for nothing but recursors.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -20,7 +23,7 @@ use super::{
     forward::Forwarder,
     zone::{Transport, Zone},
 };
-use crate::handle::AgentHandle;
+use crate::{counters::DnsCounters, handle::AgentHandle};
 
 /// Answers queries from the agent's view.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Responder {
     zone: Zone,
     forwarder: Forwarder,
     seed: AtomicU64,
+    /// What came in.
+    pub counters: Arc<DnsCounters>,
 }
 
 impl Responder {
@@ -36,7 +41,7 @@ impl Responder {
     pub fn new(handle: AgentHandle, zone: Zone, seed: u64) -> Self {
         let recursors = zone.config.recursors.clone();
         let forwarder = Forwarder::new(recursors, zone.config.recursor_timeout);
-        Self { handle, zone, forwarder, seed: AtomicU64::new(seed) }
+        Self { handle, zone, forwarder, seed: AtomicU64::new(seed), counters: Arc::default() }
     }
 
     fn context(&self, transport: Transport, edns: bool) -> Context {

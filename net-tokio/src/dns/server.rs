@@ -34,9 +34,12 @@ use super::{
     DnsConfig,
     fit::{EDNS_UDP_BYTES, PLAIN_UDP_BYTES},
     responder::Responder,
-    zone::{Zone, ZoneError},
+    zone::{Transport, Zone, ZoneError},
 };
-use crate::handle::AgentHandle;
+use crate::{
+    counters::{DnsCounters, count},
+    handle::AgentHandle,
+};
 
 /// Connections open at once; further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -68,6 +71,7 @@ pub enum DnsError {
 #[derive(Debug)]
 pub struct DnsServer {
     tasks: JoinSet<()>,
+    counters: Arc<DnsCounters>,
 }
 
 impl DnsServer {
@@ -91,6 +95,7 @@ impl DnsServer {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(DnsError::Random)?;
         let responder = Arc::new(Responder::new(handle, zone, u64::from_le_bytes(seed)));
+        let counters = Arc::clone(&responder.counters);
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut tasks = JoinSet::new();
         for socket in udp {
@@ -99,7 +104,12 @@ impl DnsServer {
         for listener in tcp {
             tasks.spawn(serve_tcp(listener, Arc::clone(&responder), Arc::clone(&slots)));
         }
-        Ok(Self { tasks })
+        Ok(Self { tasks, counters })
+    }
+
+    /// What came in since the start.
+    pub fn counters(&self) -> Arc<DnsCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// Stops, and returns when the sockets are closed. Queries on their way are dropped.
@@ -146,20 +156,47 @@ fn reply_to(
     from: SocketAddr,
     protocol: Protocol,
 ) -> Option<Result<Reply, [u8; 12]>> {
+    let counters = &responder.counters;
     match screen(packet) {
-        Screened::Ignore => return None,
-        Screened::Refuse(reply) => return Some(Err(reply)),
+        Screened::Ignore => {
+            count(&counters.dns_drop_not_queries);
+            return None;
+        }
+        Screened::Refuse(reply) => {
+            count(&counters.dns_drop_malformed);
+            return Some(Err(reply));
+        }
         Screened::Decode => {}
     }
     let Ok(request) = Request::from_bytes(packet.to_vec(), from, protocol) else {
+        count(&counters.dns_drop_malformed);
         return packet.first_chunk().map(|head| Err(form_error(head)));
     };
+    count(&counters.dns_queries);
     let responder = Arc::clone(responder);
     Some(Ok(Box::pin(async move {
         let out = Collector { protocol, bytes: Arc::default() };
         responder.handle_request::<_, TokioTime>(&request, out.clone()).await;
         out.take()
     })))
+}
+
+/// The reply to one packet, with the checks of the socket loops, for sockets that are not the
+/// system's. `None`: it deserves none.
+pub async fn reply_to_packet(
+    responder: &Arc<Responder>,
+    packet: &[u8],
+    from: SocketAddr,
+    transport: Transport,
+) -> Option<Vec<u8>> {
+    let protocol = match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    };
+    match reply_to(responder, packet, from, protocol)? {
+        Err(refusal) => Some(refusal.to_vec()),
+        Ok(reply) => Some(reply.await).filter(|bytes| !bytes.is_empty()),
+    }
 }
 
 /// Takes the encoded reply instead of sending it.

@@ -14,7 +14,7 @@ use crate::view::{Member, Status, View};
 
 /// Where views are made and where they go.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub struct Publisher {
     local_id: NodeId,
     label: Label,
     index: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A publisher and the first view, which shows the node as it is. Views go nowhere until
     /// [`Publisher::connect`].
-    pub(crate) fn new(node: &Node, label: Label) -> (Self, View) {
+    pub fn new(node: &Node, label: Label) -> (Self, View) {
         let mut publisher = Self {
             local_id: node.local().record.id,
             label,
@@ -42,12 +42,12 @@ impl Publisher {
     }
 
     /// Views go to `view`, their index after them to `index`.
-    pub(crate) fn connect(&mut self, view: Arc<ArcSwap<View>>, index: watch::Sender<u64>) {
+    pub fn connect(&mut self, view: Arc<ArcSwap<View>>, index: watch::Sender<u64>) {
         self.outlet = Some((view, index));
     }
 
     /// This agent's id.
-    pub(crate) const fn local_id(&self) -> NodeId {
+    pub const fn local_id(&self) -> NodeId {
         self.local_id
     }
 

@@ -215,10 +215,13 @@ fn runtime_section() -> BTreeMap<&'static str, String> {
 }
 
 fn serf_section(view: &View, stats: &Stats) -> BTreeMap<&'static str, String> {
+    let version = view.local().map(|m| m.record.version).unwrap_or_default();
     BTreeMap::from([
         ("encrypted", "false".to_owned()),
         ("failed", count(view, Status::Failed).to_string()),
+        ("generation", version.generation.to_string()),
         ("health_score", stats.awareness.to_string()),
+        ("incarnation", version.incarnation.to_string()),
         ("intent_queue", stats.queued_claims.to_string()),
         ("left", count(view, Status::Left).to_string()),
         ("member_time", view.index.to_string()),

@@ -1,6 +1,6 @@
 //! The server: connections in, replies out. Everything a client can make grow is bounded.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -11,6 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -77,6 +78,36 @@ impl HttpServer {
     }
 }
 
+/// Serves streams that somebody else accepted, from sockets that are not the system's.
+pub struct HttpStreams {
+    api: Arc<Api>,
+    /// Never sent to: the streams end with their clients, or are dropped.
+    _stop: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for HttpStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpStreams").finish_non_exhaustive()
+    }
+}
+
+impl HttpStreams {
+    /// Answers from `handle`. The number of connections is the caller's to bound.
+    pub fn new(handle: AgentHandle, config: HttpConfig) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { api: Arc::new(Api::new(handle, config, stopped.clone())), _stop: stop, stopped }
+    }
+
+    /// Serves one stream until either end closes it.
+    pub async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        serve_stream(stream, &self.api, self.stopped.clone()).await;
+    }
+}
+
 async fn listen(
     listener: TcpListener,
     api: Arc<Api>,
@@ -118,14 +149,21 @@ async fn serve(
     stream: TcpStream,
     api: Arc<Api>,
     _permit: OwnedSemaphorePermit,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     // Answers are small: waiting to fill a packet only delays them. Without it they still go out.
     let _ = stream.set_nodelay(true);
+    serve_stream(stream, &api, stop).await;
+}
+
+async fn serve_stream<S>(stream: S, api: &Api, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let config = api.config();
     let head_bytes = config.head_bytes.max(MIN_HEAD_BYTES);
     let io = TokioIo::new(WriteDeadline::new(stream, config.write_timeout));
-    let service = service_fn(|request| respond(&api, request));
+    let service = service_fn(|request| respond(api, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)

@@ -189,9 +189,16 @@ impl Subject {
 pub struct Checker {
     subjects: Vec<Subject>,
     observers: Vec<Observer>,
+    /// Lists come rarely: members that were never told may already be held failed or left.
+    rare_lists: bool,
 }
 
 impl Checker {
+    /// A checker that is not shown every list: S7 cannot know of hearsay about the dead.
+    pub fn with_rare_lists() -> Self {
+        Self { rare_lists: true, ..Self::default() }
+    }
+
     /// A process of member `itself` starts at place `observer` and knows nothing.
     pub fn starts(&mut self, observer: u32, itself: u32) {
         let i = observer as usize;
@@ -289,6 +296,7 @@ impl Checker {
         o.checks_version(seen)?;
         let lossy = o.lossy;
         let view = o.view(seen.subject);
+        let silent = self.rare_lists && view.told.is_none();
         let (allowed, next) = match (told, view.told) {
             (Told::Alive, None | Some(State::Failed | State::Left)) => (true, Some(State::Alive)),
             (Told::Updated | Told::Suspected | Told::SuspicionRefuted, now) => {
@@ -297,9 +305,10 @@ impl Checker {
             (Told::Failed, now) => (now == Some(State::Alive), Some(State::Failed)),
             // An operator may turn failed into left.
             (Told::Left, now) => {
-                (matches!(now, Some(State::Alive | State::Failed)), Some(State::Left))
+                (silent || matches!(now, Some(State::Alive | State::Failed)), Some(State::Left))
             }
-            (Told::Reaped, now) => (matches!(now, Some(State::Failed | State::Left)), None),
+            // What was heard of the dead may be forgotten before anybody looks.
+            (Told::Reaped, now) => (now != Some(State::Alive), None),
             (Told::Alive, now) => (false, now),
         };
         if !allowed && !lossy {
@@ -360,11 +369,16 @@ impl Checker {
             } else {
                 o.buries(seen, state);
             }
+            let before = o.view(seen.subject).version;
             o.checks_version(seen)?;
             let view = o.view(seen.subject);
             view.listed = round;
             let held = if state.is_live() { State::Alive } else { state };
-            if view.told != Some(held) && !lossy {
+            // A newcomer learns of the dead without being told that they died.
+            // Nor is it told that somebody gone came back and went again, unseen.
+            let again = view.told.is_some_and(|t| t != State::Alive) && seen.version > before;
+            let hearsay = !state.is_live() && (view.told.is_none() || again);
+            if view.told != Some(held) && !lossy && !hearsay {
                 let told = view.told.map_or("unknown", word);
                 return broken(
                     Invariant::S7,
@@ -431,6 +445,17 @@ pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), 
     }
     if datagrams > limits.transmits + OUTPUTS_MAX {
         return broken(Invariant::S8, format!("{datagrams} datagrams after one input"));
+    }
+    Ok(())
+}
+
+/// Checks that a node holds no stream that its kernel has closed.
+///
+/// # Errors
+/// S8.
+pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
+    if held > open {
+        return broken(Invariant::S8, format!("{held} streams held, {open} are open"));
     }
     Ok(())
 }

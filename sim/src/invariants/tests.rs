@@ -102,7 +102,7 @@ fn s7_events_do_not_alternate() {
     c.tells(0, Told::Alive, seen(1, v(1, 0))).unwrap();
     caught(c.tells(0, Told::Alive, seen(1, v(1, 1))), Invariant::S7);
     caught(checker().tells(0, Told::Failed, seen(1, v(1, 0))), Invariant::S7);
-    caught(checker().tells(0, Told::Reaped, seen(1, v(1, 0))), Invariant::S7);
+    caught(c.tells(0, Told::Reaped, seen(1, v(1, 1))), Invariant::S7);
 }
 
 #[test]
@@ -110,6 +110,7 @@ fn s7_the_list_is_not_what_the_events_told() {
     let limits = Limits::default();
     let listed = |state| [(seen(1, v(1, 0)), state)].into_iter();
     caught(checker().lists(0, &limits, listed(State::Alive)), Invariant::S7);
+    checker().lists(0, &limits, listed(State::Failed)).unwrap();
     let mut c = checker();
     c.tells(0, Told::Alive, seen(1, v(1, 0))).unwrap();
     c.lists(0, &limits, listed(State::Suspect)).unwrap();
@@ -131,4 +132,6 @@ fn s8_caps() {
     caught(outputs(&limits, 1, 1401), Invariant::S8);
     caught(outputs(&limits, 10_000, 100), Invariant::S8);
     outputs(&limits, 10, 1400).unwrap();
+    caught(streams(3, 2), Invariant::S8);
+    streams(2, 3).unwrap();
 }

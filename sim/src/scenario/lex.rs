@@ -146,7 +146,7 @@ fn decimal(w: &str, unit: u64) -> Option<u64> {
     }
     for b in fraction.bytes() {
         let digit = u64::from(b.checked_sub(b'0').filter(|d| *d <= 9)?);
-        if scale % 10 == 0 {
+        if scale.is_multiple_of(10) {
             scale /= 10;
             n = n.checked_add(digit * scale)?;
         } else if digit > 0 {

@@ -206,7 +206,7 @@ pub(super) fn settings(w: &mut Words<'_>) -> Result<LinkSettings, ParseError> {
                 continue;
             }
             "mtu" => {
-                s.mtu = Some(small(w.number(100, 65_507)?));
+                s.mtu = Some(small(w.number(40, 65_507)?));
                 continue;
             }
             "bandwidth" => {

@@ -1,3 +1,5 @@
+//! The grammar: what parses, what is refused and where, and the round trip through the printer.
+
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;

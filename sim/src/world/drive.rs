@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 const STEP_NS: u64 = 1_000_000;
 /// A write to disk takes between these.
 const WRITE_NS: (u64, u64) = (200_000, 5_000_000);
-/// A full disk is tried again after this.
+/// A join that did not work is tried again after this.
 const JOIN_RETRY_NS: u64 = 2_000_000_000;
 /// A process ends so long after its leave is through.
 const EXIT_NS: u64 = 50_000_000;
@@ -71,7 +71,7 @@ impl World {
         host.forget_process();
         host.identity = identity;
         let seed = self.keyed.bytes32(Purpose::Node, u64::from(number), u64::from(host.life));
-        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let now = host.clock_shows(self.now);
         let node = Node::new(config, seed, now)
             .map_err(|e| LoadError::Config { node: number, reason: e.to_string() })?;
         host.process = Process::Up;
@@ -85,7 +85,6 @@ impl World {
         });
         self.cause = seq;
         self.checker.starts(h as u32, identity);
-        self.begins(h);
         self.drain(h);
         Ok(())
     }
@@ -107,7 +106,7 @@ impl World {
             meta: Pairs::default(),
             durable,
             rejoin_after_leave: false,
-            tuning: self.tuning.clone(),
+            tuning: self.program.tuning.clone(),
             limits: self.limits.clone(),
         }
     }
@@ -179,7 +178,7 @@ impl World {
             return;
         }
         let host = &mut self.hosts[h];
-        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let now = host.clock_shows(self.now);
         if host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now) {
             self.cause = 0;
             if let Some(node) = &mut host.node {
@@ -217,7 +216,7 @@ impl World {
 
     fn with_node(&mut self, h: usize, input: impl FnOnce(&mut Node, Instant)) {
         let host = &mut self.hosts[h];
-        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let now = host.clock_shows(self.now);
         if let Some(node) = &mut host.node {
             input(node, now);
             self.drain(h);
@@ -263,7 +262,7 @@ impl World {
             return self.wake_later(h);
         }
         let host = &mut self.hosts[h];
-        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let now = host.clock_shows(self.now);
         let due = host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now);
         if due {
             self.with_node(h, |node, now| node.handle_timeout(now));
@@ -279,7 +278,7 @@ impl World {
             return;
         }
         let Some(deadline) = host.node.as_ref().and_then(|n| n.poll_timeout()) else { return };
-        let Some(at) = host.clock.when(deadline.as_nanos()) else { return };
+        let Some(at) = host.when_clock_shows(deadline) else { return };
         let at = at.max(self.now);
         if at < host.timer_at {
             host.timer_at = at;
@@ -290,7 +289,7 @@ impl World {
     /// Takes all outputs of the node, then looks at what changed.
     pub(super) fn drain(&mut self, h: usize) {
         let Some(mut node) = self.hosts[h].node.take() else { return };
-        let now = Instant::from_nanos(self.hosts[h].clock.monotonic(self.now));
+        let now = self.hosts[h].clock_shows(self.now);
         let (mut datagrams, mut largest) = (0, 0);
         while let Some(persist) = node.poll_persist() {
             self.persists(h, persist);
@@ -319,6 +318,8 @@ impl World {
             self.told(h, &event);
         }
         let checked = invariants::outputs(&self.limits, datagrams, largest);
+        self.check(h, checked);
+        let checked = invariants::streams(node.open_streams(), self.hosts[h].streams.len());
         self.check(h, checked);
         let revision = node.revision();
         self.hosts[h].node = Some(node);
@@ -357,6 +358,7 @@ impl World {
 
     fn persists(&mut self, h: usize, p: Persist) {
         let generation = p.state.generation;
+        self.hosts[h].minted = generation;
         self.note(h, Kind::Persist, None, (0, generation), || {
             (String::new(), format!("generation {generation}"))
         });
@@ -426,7 +428,7 @@ impl World {
             }
         };
         let host = &mut self.hosts[h];
-        let now = Instant::from_nanos(host.clock.monotonic(self.now));
+        let now = host.clock_shows(self.now);
         let Some(node) = &mut host.node else { return };
         match (node.command(now, command), what) {
             (Ok(CommandOutcome::Joining(id)), _) => host.joining.id = Some(id),

@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use quorate_core::{Counter, Event, LocalState, Node, Record};
+use quorate_core::{Counter, Event, LocalState, Node, Record, Version};
 use siphasher::sip::SipHasher13;
 
 use super::{World, host::Host};
@@ -55,8 +55,14 @@ impl World {
         }
         let (kind, goal) = match event {
             Event::Refuted { version, .. } => {
-                let identity = self.hosts[h].identity;
-                let checked = self.checker.refutes(identity, *version);
+                let (identity, minted) = (self.hosts[h].identity, self.hosts[h].minted);
+                // A new generation counts once it is on disk; that it was asked for is enough.
+                let version = if minted > version.generation {
+                    Version { generation: minted, incarnation: 0 }
+                } else {
+                    *version
+                };
+                let checked = self.checker.refutes(identity, version);
                 self.check(h, checked);
                 (Kind::Refuted, "")
             }
@@ -176,14 +182,6 @@ impl World {
         }
     }
 
-    /// A new process publishes its first record.
-    pub(super) fn begins(&mut self, h: usize) {
-        if let Some(own) = self.own_record(h) {
-            let checked = self.checker.begins(own);
-            self.check(h, checked);
-        }
-    }
-
     fn own_record(&self, h: usize) -> Option<Seen> {
         let host = &self.hosts[h];
         let record = host.node.as_ref()?.local().record;
@@ -193,21 +191,31 @@ impl World {
     /// The list or the own record of the node at `h` changed.
     pub(super) fn changed(&mut self, h: usize) {
         self.dirty = true;
-        if let Some(own) = self.own_record(h) {
-            let version = own.version;
-            let mark = version.generation << 32 | u64::from(version.incarnation);
-            if self.hosts[h].published != mark {
-                self.hosts[h].published = mark;
-                let text = || (String::new(), version.to_string());
-                self.note(h, Kind::Version, None, (0, mark), text);
-                let checked = self.checker.publishes(own);
-                self.check(h, checked);
-            }
-        }
+        self.checks_own_record(h);
         if self.is_listing_due(h) {
             self.lists(h);
         }
         self.check_lasting(h);
+    }
+
+    /// A node that takes part must begin above its past and only rise.
+    fn checks_own_record(&mut self, h: usize) {
+        let starting = |n: &Node| n.local().state == LocalState::Starting;
+        if self.hosts[h].node.as_ref().is_none_or(|n| starting(n)) {
+            return;
+        }
+        let Some(own) = self.own_record(h) else { return };
+        let version = own.version;
+        let before = self.hosts[h].published.replace(version);
+        if before == Some(version) {
+            return;
+        }
+        let mark = version.generation << 32 | u64::from(version.incarnation);
+        let text = || (String::new(), version.to_string());
+        self.note(h, Kind::Version, None, (0, mark), text);
+        let checked =
+            if before.is_none() { self.checker.begins(own) } else { self.checker.publishes(own) };
+        self.check(h, checked);
     }
 
     fn lists(&mut self, h: usize) {

@@ -5,10 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use quorate_core::{JoinId, Name, Node, PersistToken, StreamError};
+use quorate_core::{Instant, JoinId, Name, Node, PersistToken, StreamError, Version};
 
 use super::queue::Side;
-use crate::{clock::Clock, disk::Disk};
+use crate::{clock::Clock, disk::Disk, program::NodeClock};
 
 /// The gossip port of every node.
 const PORT: u16 = 8301;
@@ -102,6 +102,8 @@ pub(super) struct Host {
     /// Counts processes; what was planned for an earlier one is void.
     pub life: u32,
     pub clock: Clock,
+    /// Which of its clocks the node is driven by.
+    pub driven_by: NodeClock,
     pub disk: Disk,
     /// Stopped (SIGSTOP) until then.
     pub paused_until: u64,
@@ -132,8 +134,10 @@ pub(super) struct Host {
     pub flapping: Option<Flapping>,
     /// The node's revision when it was last looked at.
     pub revision: u64,
-    /// Its own version when it was last looked at.
-    pub published: u64,
+    /// Its own version when it was last looked at; none before it took part.
+    pub published: Option<Version>,
+    /// The generation that its node last asked to have written.
+    pub minted: u64,
     /// When it last listed its members for the checker.
     pub listed_at: u64,
     /// When its link out is free again (bandwidth).
@@ -148,7 +152,7 @@ pub(super) struct Host {
 
 impl Host {
     /// A host on which nothing ever ran.
-    pub(super) fn new(number: u32, name: Name) -> Self {
+    pub(super) fn new(number: u32, name: Name, driven_by: NodeClock) -> Self {
         Self {
             number,
             name,
@@ -159,6 +163,7 @@ impl Host {
             node: None,
             life: 0,
             clock: Clock::new(0, 0),
+            driven_by,
             disk: Disk::default(),
             paused_until: 0,
             suspended_until: 0,
@@ -176,12 +181,29 @@ impl Host {
             joining: Joining::default(),
             flapping: None,
             revision: 0,
-            published: 0,
+            published: None,
+            minted: 0,
             listed_at: 0,
             link_free_at: 0,
             well_since: 0,
             started_at: 0,
             lost_at: 0,
+        }
+    }
+
+    /// What the clock that drives the node shows at world time `t`.
+    pub(super) fn clock_shows(&self, t: u64) -> Instant {
+        Instant::from_nanos(match self.driven_by {
+            NodeClock::Monotonic => self.clock.monotonic(t),
+            NodeClock::Wall => self.clock.wall(t),
+        })
+    }
+
+    /// The first world time at which it shows that; none while it stands.
+    pub(super) fn when_clock_shows(&self, shown: Instant) -> Option<u64> {
+        match self.driven_by {
+            NodeClock::Monotonic => self.clock.when(shown.as_nanos()),
+            NodeClock::Wall => Some(self.clock.wall_when(shown.as_nanos())),
         }
     }
 
@@ -229,6 +251,7 @@ impl Host {
         self.timer_at = u64::MAX;
         self.waking = false;
         self.joining = Joining::default();
+        self.published = None;
         self.paused_until = 0;
         self.starved = (0, 1);
     }

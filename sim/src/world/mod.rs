@@ -18,12 +18,13 @@ mod watch;
 
 use std::collections::BTreeSet;
 
-use quorate_core::{Counter, Limits, Name, NodeId, Tuning};
+use quorate_core::{Counter, Limits, Name, NodeId};
 
 use crate::{
     invariants::{Checker, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
+    program::Program,
     scenario::{Action, Condition, Expect, Goal, Line, Scenario},
     trace::{Event, Fact, Kind, Sink, Trace},
 };
@@ -33,8 +34,8 @@ use queue::{Plan, Queue};
 /// How to run a scenario.
 #[derive(Debug)]
 pub struct Options {
-    /// Constants of the protocol.
-    pub tuning: Tuning,
+    /// What every node runs.
+    pub program: Program,
     /// Caps of every node.
     pub limits: Limits,
     /// What becomes of the trace.
@@ -46,7 +47,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            tuning: Tuning::default(),
+            program: Program::default(),
             limits: Limits::default(),
             sink: Sink::Hash,
             stop_at_failure: true,
@@ -131,7 +132,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct World {
     scenario: Scenario,
-    tuning: Tuning,
+    program: Program,
     limits: Limits,
     stop_at_failure: bool,
     end: u64,
@@ -187,11 +188,15 @@ impl World {
             queue: Queue::default(),
             keyed,
             network: Network::default(),
-            hosts: (0..=highest).map(|n| Host::new(n, name(n))).collect(),
+            hosts: (0..=highest).map(|n| Host::new(n, name(n), options.program.clock)).collect(),
             identities: Vec::new(),
             packets: datagram::Slab::default(),
             conns: stream::Conns::default(),
-            checker: Checker::default(),
+            checker: if highest <= Self::SMALL {
+                Checker::default()
+            } else {
+                Checker::with_rare_lists()
+            },
             trace: Trace::new(options.sink),
             cause: 0,
             watches: Vec::new(),
@@ -205,7 +210,7 @@ impl World {
             is_small: highest <= Self::SMALL,
             topology_at: 0,
             counted: [0; Counter::ALL.len()],
-            tuning: options.tuning,
+            program: options.program,
             limits: options.limits,
             stop_at_failure: options.stop_at_failure,
             scenario,

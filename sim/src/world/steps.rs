@@ -125,7 +125,8 @@ impl World {
         }
     }
 
-    /// Settings of links change: if a link becomes certain loss, or ends being it, that is topology.
+    /// Settings of links change: where a link becomes certain loss, or ends being it, that is
+    /// topology.
     fn changes_net(&mut self, change: impl FnOnce(&mut Self)) {
         let before = self.network.is_whole();
         change(self);

@@ -1,3 +1,5 @@
+//! The network, streams, clocks and processes of the world do what the language says.
+
 use super::*;
 
 fn run_text(text: &str) -> Outcome {
@@ -13,8 +15,169 @@ fn passes(text: &str) -> Outcome {
     o
 }
 
+/// The check that fails.
+fn fails(text: &str) -> String {
+    let o = run_text(text);
+    o.failures.first().map_or_else(|| panic!("{text} passes"), |f| f.check.clone())
+}
+
+/// Events of one kind at one node, with their details.
+fn details(o: &Outcome, kind: Kind, node: u32) -> Vec<&str> {
+    let ours = |e: &&Event| e.event == kind.name() && e.node == node;
+    o.trace.iter().filter(ours).map(|e| e.detail.as_str()).collect()
+}
+
+fn first(o: &Outcome, kind: Kind, node: u32) -> u64 {
+    o.trace.iter().find(|e| e.event == kind.name() && e.node == node).map_or(0, |e| e.t)
+}
+
 #[test]
 fn two_nodes_meet() {
     let o = passes("cluster 2 seed 1\nat 0s join n2 via n1\nwithin 5s converged\n");
-    assert!(o.measures.datagrams > 0);
+    assert!(o.measures.datagrams > 0 && o.measures.stream_bytes > 0);
+    assert!(!o.trace.iter().any(|e| e.event == "send" && e.message.is_empty()));
+}
+
+#[test]
+fn expectations_fail_when_they_should() {
+    let joined = "cluster 3 seed 1\nat 0s join all via n1\n";
+    let cases = [
+        ("within 1ms converged\n", "within-converged"),
+        ("at 5s heal\nwithin 5s n2 failed everywhere\n", "within-failed"),
+        ("at 5s crash n2\nfor 20s n2 not failed\n", "for-not-failed"),
+        ("at 5s heal\nfor 20s n2 failed on n1\n", "for-failed"),
+        ("at 5s heal\nsometimes failed\n", "sometimes-failed"),
+        ("at 5s leave n2\nwithin 5s n2 unknown everywhere\n", "within-unknown"),
+    ];
+    for (lines, check) in cases {
+        assert_eq!(fails(&format!("{joined}{lines}")), check, "{lines}");
+    }
+}
+
+#[test]
+fn quorum_lines_are_a_load_error_until_they_are_built() {
+    let s = Scenario::parse("cluster 3 servers 3\nwithin 5s quorum n1 n2 n3\n").unwrap();
+    let error = run(s, Options::default()).unwrap_err();
+    assert!(matches!(error, LoadError::NotBuilt(_)), "{error}");
+}
+
+#[test]
+fn a_dead_process_refuses_and_a_dead_host_is_silent() {
+    let o = run_text("cluster 2 seed 1\nat 1s crash n2\nat 2s join n1 via n2\nat 30s heal\n");
+    let told = details(&o, Kind::Broken, 1);
+    assert!(told.first() == Some(&"Refused"), "{told:?}");
+    let at = first(&o, Kind::Broken, 1);
+    assert!(at < 2_100_000_000, "{at}");
+    let o = run_text("cluster 2 seed 1\nat 1s poweroff n2\nat 2s join n1 via n2\nat 30s heal\n");
+    let told = details(&o, Kind::Broken, 1);
+    assert!(told.is_empty() || told[0] == "TimedOut", "{told:?}");
+    let joins = details(&o, Kind::JoinFinished, 1);
+    assert!(joins[0].contains("timeout") || joins[0].contains("in time"), "{joins:?}");
+    assert!(first(&o, Kind::JoinFinished, 1) >= 11_000_000_000);
+}
+
+#[test]
+fn a_paused_process_accepts_and_answers_later() {
+    let o = passes(
+        "cluster 2 seed 1\nat 1s pause n2 for 4s\nat 2s join n1 via n2\nwithin 20s converged\n",
+    );
+    assert!(first(&o, Kind::Connect, 1) < 2_100_000_000);
+    assert!(first(&o, Kind::JoinFinished, 1) >= 5_000_000_000);
+}
+
+#[test]
+fn lost_segments_arrive_in_the_end() {
+    let o =
+        passes("cluster 2 seed 3\nnet loss 60%\nat 0s join n2 via n1\nwithin 60s n2 alive on n1\n");
+    assert!(o.trace.iter().any(|e| e.detail == "lost"));
+}
+
+#[test]
+fn a_crash_resets_streams_and_a_partition_does_not() {
+    let text =
+        "cluster 2 seed 1\nnet latency 200ms\nat 1s join n2 via n1\nat 1.5s FAULT\nat 9s heal\n";
+    let o = run_text(&text.replace("FAULT", "crash n1"));
+    assert!(!details(&o, Kind::Broken, 2).is_empty());
+    let o = run_text(&text.replace("FAULT", "isolate n1"));
+    let soon = o.trace.iter().any(|e| e.event == "broken" && e.t < 5_000_000_000);
+    assert!(!soon);
+}
+
+#[test]
+fn packets_over_the_mtu_and_the_queue_are_dropped() {
+    let o = run_text("cluster 2 seed 1\nnet mtu 60\nat 0s join all via n1\nat 9s heal\n");
+    assert!(o.trace.iter().any(|e| e.detail == "larger than the MTU"));
+    assert!(o.trace.iter().all(|e| e.event != "receive" || e.bytes <= 60));
+    let o = run_text(
+        "cluster 6 seed 1\nnet bandwidth 1000\nat 0s join all via n1\nat 2s replay n1 2s\n\
+         at 2s replay n1 2s\nat 3s replay n1 3s\nat 3s replay n1 3s\nat 9s heal\n",
+    );
+    assert!(o.trace.iter().any(|e| e.detail == "queue full"));
+}
+
+#[test]
+fn a_suspended_machine_does_not_see_its_absence_and_a_paused_process_does() {
+    let text = "cluster 3 seed 1\nat 0s join all via n1\nat 5s FAULT n2 for 8s\nat 20s heal\n";
+    let o = run_text(&text.replace("FAULT", "pause"));
+    assert_eq!(details(&o, Kind::Paused, 2).len(), 1);
+    let o = run_text(&text.replace("FAULT", "suspend"));
+    assert!(details(&o, Kind::Paused, 2).is_empty());
+}
+
+#[test]
+fn a_fast_clock_probes_more_often() {
+    let count = |drift: &str| {
+        let o = run_text(&format!(
+            "cluster 2 seed 1\nclock n2 drift {drift}\nat 0s join all via n1\nat 200s heal\n"
+        ));
+        o.trace.iter().filter(|e| e.event == "send" && e.node == 2).count()
+    };
+    let (slow, fast) = (count("-300000ppm"), count("+300000ppm"));
+    assert!(fast * 10 > slow * 13, "{slow} and {fast}");
+}
+
+#[test]
+fn starvation_delays_every_step() {
+    let text =
+        "cluster 2 seed 1\nat 0s join all via n1\nat 5s starve n2 200x for 20s\nat 30s heal\n";
+    let o = run_text(text);
+    let late = |e: &&Event| e.event == "receive" && e.node == 2 && e.t > 5_000_000_000;
+    let cause = |e: &Event| o.trace.get(e.cause as usize - 1).map_or(0, |c| c.t);
+    let delays: Vec<u64> = o.trace.iter().filter(late).map(|e| e.t - cause(e)).collect();
+    assert!(delays.iter().any(|d| *d > 50_000_000), "{delays:?}");
+}
+
+#[test]
+fn replayed_packets_come_from_the_past_and_garbage_is_dropped() {
+    let o = passes(
+        "cluster 2 seed 1\nat 0s join all via n1\nat 5s replay n1 5s\nat 6s garbage n2 50\n\
+         at 10s heal\nwithin 5s converged\nsometimes drop-not-ours\n",
+    );
+    let at =
+        |t: u64| o.trace.iter().filter(move |e| e.event == "receive" && e.t / 1_000_000_000 == t);
+    assert!(at(6).count() >= 50);
+}
+
+#[test]
+fn taking_a_step_out_leaves_what_was_before_it() {
+    let text =
+        "cluster 5 seed 9\nnet loss 10%\nat 0s join all via n1\nat 20s crash n2\nat 40s heal\n";
+    let with = run_text(text);
+    let without = run_text(&text.replace("at 20s crash n2\n", ""));
+    let before = |o: &Outcome| -> Vec<Event> {
+        o.trace.iter().filter(|e| e.t < 20_000_000_000).cloned().collect()
+    };
+    assert_eq!(before(&with), before(&without));
+    assert_ne!(with.hash, without.hash);
+}
+
+#[test]
+fn measures_tell_detection_and_traffic() {
+    let o = passes(
+        "cluster 5 seed 1\nat 0s join all via n1\nat 10s poweroff n5\n\
+         within 20s n5 failed everywhere\n",
+    );
+    assert_eq!(o.measures.detections_ns.len(), 4);
+    assert_eq!(o.measures.false_failures, 0);
+    assert_eq!(o.measures.met_ns.len(), 1);
 }

@@ -3,11 +3,9 @@
 //! A `within` is looked at every 20 ms of virtual time in which anything changed, and at its end;
 //! a `for` at every change of a view; `never` at every failed event.
 
-use std::collections::BTreeMap;
+use quorate_core::{LocalState, State, Version};
 
-use quorate_core::{NodeId, State, Version};
-
-use super::{World, queue::Plan};
+use super::{World, host::Host, queue::Plan};
 use crate::{
     scenario::{Condition, Expect, Held, Line, NodeSet, Viewers},
     trace::Kind,
@@ -55,6 +53,11 @@ impl World {
 
     /// Looks at what must become true.
     pub(super) fn poll_watches(&mut self) {
+        for i in 0..self.watches.len() {
+            if self.watches[i].from == self.now {
+                self.check_everywhere(i);
+            }
+        }
         // Several lines may begin at different times: one poll at a time is enough.
         if self.polling && !self.now.is_multiple_of(POLL_NS) {
             return;
@@ -94,6 +97,7 @@ impl World {
 
     /// The time of a watch is up.
     pub(super) fn watch_ends(&mut self, i: usize) {
+        self.check_everywhere(i);
         let wrong = self.poll_within(i);
         let Some((h, what)) = wrong else { return };
         self.watches[i].done = true;
@@ -143,12 +147,14 @@ impl World {
             return Ok(());
         }
         let found = self.view(h, subject);
-        let current = self.hosts[subject].node.as_ref().map(|n| n.local().record.version);
+        let current = self.hosts[subject].node.as_ref().map(|n| n.local());
+        let starting = current.as_ref().is_some_and(|l| l.state == LocalState::Starting);
         let hit = match (found, held) {
             (None, Held::Unknown) => true,
             // What is held of an earlier life is not what the process of now deserves.
             (Some((State::Alive, v)), Held::Alive) => {
-                current.is_none_or(|now| v.generation == now.generation)
+                let now = current.map(|l| l.record.version.generation);
+                !starting && now.is_none_or(|g| v.generation == g)
             }
             (Some((State::Suspect, _)), Held::Suspect)
             | (Some((State::Failed, _)), Held::Failed)
@@ -175,20 +181,26 @@ impl World {
 
     /// Do all live, connected nodes agree?
     fn converged(&self, first: usize) -> Result<(), Wrong> {
+        let starting = |h: &Host| {
+            let state = h.node.as_ref().map(|n| n.local().state);
+            !h.is_stopped(self.now) && state == Some(LocalState::Starting)
+        };
+        if let Some(h) = self.hosts.iter().position(starting) {
+            return Err((h, format!("n{h} is only starting")));
+        }
         for group in self.groups() {
-            let mut live: BTreeMap<NodeId, Version> = BTreeMap::new();
+            // By place in the table of members: thousands of lists are compared with this one.
+            let mut live: Vec<Option<Version>> = vec![None; self.identities.len()];
+            let mut gone: Vec<Option<State>> = vec![None; self.identities.len()];
             for &h in &group {
-                if let Some(n) = &self.hosts[h].node {
-                    let record = n.local().record;
-                    live.insert(record.id, record.version);
-                }
+                let version = self.hosts[h].node.as_ref().map(|n| n.local().record.version);
+                live[self.hosts[h].identity as usize] = version;
             }
-            let mut gone = BTreeMap::new();
             if group.contains(&first) {
-                self.agrees(first, &live, &mut gone)?;
+                self.agrees(first, &live, &mut gone, group.len())?;
             }
             for &h in &group {
-                self.agrees(h, &live, &mut gone)?;
+                self.agrees(h, &live, &mut gone, group.len())?;
             }
         }
         Ok(())
@@ -197,16 +209,20 @@ impl World {
     fn agrees(
         &self,
         h: usize,
-        live: &BTreeMap<NodeId, Version>,
-        gone: &mut BTreeMap<NodeId, State>,
+        live: &[Option<Version>],
+        gone: &mut [Option<State>],
+        count: usize,
     ) -> Result<(), Wrong> {
         let Some(node) = &self.hosts[h].node else { return Ok(()) };
         let wrong = |what: String| Err((h, format!("n{h}: {what}")));
         let mut found = 0;
         for m in node.members() {
             let (id, name) = (m.record.id, &m.record.name);
-            match live.get(&id) {
-                Some(v) if m.state == State::Alive && m.record.version == *v => found += 1,
+            let Some(i) = self.identity_of(id).map(|i| i as usize) else {
+                return wrong(format!("{name} ({id}) never was"));
+            };
+            match live[i] {
+                Some(v) if m.state == State::Alive && m.record.version == v => found += 1,
                 Some(v) => {
                     let at = m.record.version;
                     return wrong(format!("{name} is {} at {at}, and runs at {v}", m.state));
@@ -215,7 +231,7 @@ impl World {
                     return wrong(format!("{name} ({id}) is {} and is not there", m.state));
                 }
                 None => {
-                    let other = *gone.entry(id).or_insert(m.state);
+                    let other = *gone[i].get_or_insert(m.state);
                     if other != m.state {
                         return wrong(format!("{name} is {}, elsewhere {other}", m.state));
                     }
@@ -223,10 +239,10 @@ impl World {
             }
         }
         // The list has no entry for the node itself.
-        if found + 1 == live.len() {
+        if found + 1 == count {
             return Ok(());
         }
-        wrong(format!("{} of {} live members known", found + 1, live.len()))
+        wrong(format!("{} of {count} live members known", found + 1))
     }
 
     /// Live nodes in groups that can reach each other, over others if need be.
@@ -255,21 +271,33 @@ impl World {
     /// The view of `h` changed: what must hold all the time?
     pub(super) fn check_lasting(&mut self, h: usize) {
         for i in 0..self.watches.len() {
-            let w = &self.watches[i];
-            let Expect::For { nodes, not, held, viewers, .. } = &w.expect else { continue };
-            if !self.active(w) || !self.takes_part(h) {
-                continue;
-            }
-            if matches!(viewers, Viewers::On(set) if !set.contains(h as u32)) {
-                continue;
-            }
-            let mut subjects = self.subjects(nodes);
-            let wrong = subjects.find_map(|s| self.is_held(h, s, *held, *not).err());
-            if let Some((h, what)) = wrong {
-                let check = format!("for-{}{held}", if *not { "not-" } else { "" });
-                let line = self.scenario.lines[self.watches[i].line].to_string();
-                self.watches[i].done = true;
-                self.fail(h, check, format!("`{line}`: {what}"));
+            self.check_lasting_one(i, h);
+        }
+    }
+
+    fn check_lasting_one(&mut self, i: usize, h: usize) {
+        let w = &self.watches[i];
+        let Expect::For { nodes, not, held, viewers, .. } = &w.expect else { return };
+        if !self.active(w) || !self.takes_part(h) {
+            return;
+        }
+        if matches!(viewers, Viewers::On(set) if !set.contains(h as u32)) {
+            return;
+        }
+        let mut subjects = self.subjects(nodes);
+        let wrong = subjects.find_map(|s| self.is_held(h, s, *held, *not).err());
+        let Some((h, what)) = wrong else { return };
+        let check = format!("for-{}{held}", if *not { "not-" } else { "" });
+        let line = self.scenario.lines[self.watches[i].line].to_string();
+        self.watches[i].done = true;
+        self.fail(h, check, format!("`{line}`: {what}"));
+    }
+
+    /// At its begin and end a `for` is looked at even if nothing changes.
+    fn check_everywhere(&mut self, i: usize) {
+        if matches!(self.watches[i].expect, Expect::For { .. }) {
+            for h in 1..self.hosts.len() {
+                self.check_lasting_one(i, h);
             }
         }
     }

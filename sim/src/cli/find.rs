@@ -1,0 +1,149 @@
+//! `sweep`, `shrink`, `compare`: long work, with progress.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sim::{
+    Scenario, compare, generate, regress, shrink,
+    sweep::{self, Failed, Sweep},
+};
+
+use super::{Error, Under, seconds, stopwatch};
+
+fn bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = "{bar:40} {pos}/{len} {per_sec}, {eta} left  {msg}";
+    bar.set_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
+}
+
+/// A panic in a run is a failure of that run: it needs no report of its own.
+fn silence_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+/// Sweeps; true if nothing failed and every required goal was met.
+pub(super) fn sweep(
+    (first, seeds): (u64, u64),
+    jobs: usize,
+    max_failures: usize,
+    keep: Option<&Path>,
+    under: &Under,
+) -> Result<bool, Error> {
+    let jobs = match jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let what = Sweep { first, seeds, jobs, program: under.program()?, max_failures };
+    silence_panics();
+    let progress = bar(what.seeds);
+    let began = stopwatch();
+    let report = sweep::sweep(&what, || progress.inc(1));
+    progress.finish_and_clear();
+    let wall = began.elapsed().as_secs_f64();
+    println!(
+        "{} seeds from {}: {} failed; {:.1} hours virtual, {} occurrences in {:.1} s \
+         ({:.0} a second), hash {:016x}",
+        report.runs,
+        what.first,
+        report.failed.len(),
+        report.virtual_ns as f64 / 3.6e12,
+        report.occurrences,
+        wall,
+        report.occurrences as f64 / wall.max(1e-9),
+        report.hash
+    );
+    for failed in &report.failed {
+        print_failed(failed, under);
+        if let Some(folder) = keep {
+            shrink_one(failed.scenario.clone(), folder, 5000, under)?;
+        }
+    }
+    let missed = report.missed();
+    if !missed.is_empty() {
+        println!("never met, so the sweep tests less than it says: {}", missed.join(", "));
+    }
+    Ok(report.failed.is_empty() && missed.is_empty())
+}
+
+fn print_failed(f: &Failed, under: &Under) {
+    let (check, at, node) = (&f.failure.check, seconds(f.failure.t), f.failure.node);
+    println!("seed {}: {check} at {at} on n{node}: {}", f.seed, f.failure.message);
+    println!("  repeat: {}", under.repeat(&format!("shrink --seed {}", f.seed)));
+}
+
+/// Shrinks a file or a seed; true if it failed and was made small.
+pub(super) fn shrink(
+    file: Option<&Path>,
+    seed: Option<u64>,
+    keep: Option<PathBuf>,
+    budget: usize,
+    under: &Under,
+) -> Result<bool, Error> {
+    let scenario = match (file, seed) {
+        (Some(path), _) => {
+            let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?
+        }
+        (None, Some(seed)) => generate::generate(seed),
+        (None, None) => return Err("give a scenario file or --seed".into()),
+    };
+    silence_panics();
+    let folder = keep.unwrap_or_else(|| Path::new(regress::SCENARIOS).join("regressions"));
+    shrink_one(scenario, &folder, budget, under)
+}
+
+fn shrink_one(
+    scenario: Scenario,
+    folder: &Path,
+    budget: usize,
+    under: &Under,
+) -> Result<bool, Error> {
+    let before = (scenario.lines.len(), scenario.highest_node());
+    let progress = bar(budget as u64);
+    let program = under.program()?;
+    let shrunk = shrink::shrink(scenario, &program, budget, |n| progress.set_position(n as u64));
+    progress.finish_and_clear();
+    let Some(s) = shrunk else {
+        println!("the scenario does not fail: nothing to shrink");
+        return Ok(false);
+    };
+    let path = regress::keep(folder, &s.failure.check, &s.failure.message, &s.scenario)
+        .map_err(|e| format!("{}: {e}", folder.display()))?;
+    println!(
+        "  {} lines on {} nodes became {} on {}, after {} runs: {}",
+        before.0,
+        before.1,
+        s.scenario.lines.len(),
+        s.scenario.highest_node(),
+        s.runs,
+        path.display()
+    );
+    println!("  {} at {}: {}", s.failure.check, seconds(s.failure.t), s.failure.message);
+    println!("  repeat: {}", under.repeat(&format!("run {}", path.display())));
+    Ok(true)
+}
+
+/// Compares the profiles.
+pub(super) fn compare(what: &compare::Comparison, csv: Option<&Path>) -> Result<bool, Error> {
+    if let Some(c) = what.cases.iter().find(|c| !compare::CASES.iter().any(|x| x.0 == *c)) {
+        return Err(format!("`{c}` is not a case; `sim list --faults` names them"));
+    }
+    if let Some(n) = what.sizes.iter().find(|n| !(2..=2000).contains(*n)) {
+        return Err(format!("{n} nodes cannot be compared: give sizes from 2 to 2000"));
+    }
+    let progress = bar(compare::runs(what));
+    let rows = compare::compare(what, || progress.inc(1));
+    progress.finish_and_clear();
+    print!("{}", compare::table(&rows));
+    if let Some(path) = csv {
+        fs::write(path, compare::csv(&rows)).map_err(|e| format!("{}: {e}", path.display()))?;
+        println!("written to {}", path.display());
+    }
+    Ok(true)
+}

@@ -1,0 +1,252 @@
+//! The commands. Each prints what it did, and for a failure the line that repeats it.
+
+mod find;
+mod show;
+mod turmoil;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quorate_core::Tuning;
+use sim::Program;
+
+/// Deterministic simulator for quorate clusters.
+#[derive(Debug, Parser)]
+#[command(name = "sim", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which constants the nodes run with.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Profile {
+    /// Ours.
+    #[default]
+    Quorate,
+    /// memberlist's, on the same state machine.
+    Memberlist,
+}
+
+impl Profile {
+    fn tuning(self) -> Tuning {
+        match self {
+            Self::Quorate => Tuning::default(),
+            Self::Memberlist => Tuning::memberlist(),
+        }
+    }
+}
+
+/// What the nodes run.
+#[derive(Clone, Debug, Args)]
+struct Under {
+    /// Constants of the protocol.
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
+    /// Break one of its rules (`sim list --bugs` names them).
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
+}
+
+impl Under {
+    fn program(&self) -> Result<Program, Error> {
+        let program = Program::tuned(self.profile.tuning());
+        #[cfg(feature = "planted-bugs")]
+        if let Some(name) = &self.plant {
+            return program
+                .plant(name)
+                .ok_or_else(|| format!("`{name}` is no bug; `sim list --bugs` names them"));
+        }
+        Ok(program)
+    }
+
+    /// The line that runs `what` on the same.
+    fn repeat(&self, what: &str) -> String {
+        let profile = match self.profile {
+            Profile::Quorate => "",
+            Profile::Memberlist => " --profile memberlist",
+        };
+        #[cfg(feature = "planted-bugs")]
+        if let Some(bug) = &self.plant {
+            return format!("{REPEAT} --features planted-bugs -- {what}{profile} --plant {bug}");
+        }
+        format!("{REPEAT} -- {what}{profile}")
+    }
+}
+
+/// How every line that repeats something begins.
+const REPEAT: &str = "cargo run --release -p sim";
+
+/// What a scenario runs on.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Layer {
+    /// The protocol in the discrete-event world: every step of the language.
+    #[default]
+    World,
+    /// The real agent with DNS and HTTP on turmoil's sockets: up to 20 hosts, fewer steps.
+    Turmoil,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenario files; without any, all of the project's.
+    Run {
+        /// Scenario files or folders of them.
+        files: Vec<PathBuf>,
+        /// Run with another seed than the file's.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Write the trace here, as JSON lines.
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
+        /// Print every event.
+        #[arg(long)]
+        events: bool,
+        /// What to run them on.
+        #[arg(long, value_enum, default_value_t)]
+        layer: Layer,
+        #[command(flatten)]
+        under: Under,
+    },
+    /// Draw scenarios and run them.
+    Sweep {
+        /// How many seeds.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Threads; 0: one per processor.
+        #[arg(long, default_value_t = 0)]
+        jobs: usize,
+        /// Stop after so many failures.
+        #[arg(long, default_value_t = 10)]
+        max_failures: usize,
+        /// Shrink each failure and keep it in this folder.
+        #[arg(long, value_name = "FOLDER")]
+        keep: Option<PathBuf>,
+        #[command(flatten)]
+        under: Under,
+    },
+    /// Make a failing scenario small.
+    Shrink {
+        /// A scenario file.
+        file: Option<PathBuf>,
+        /// The scenario that a sweep draws for this seed.
+        #[arg(long, conflicts_with = "file")]
+        seed: Option<u64>,
+        /// Write the result into this folder (default: the project's regressions).
+        #[arg(long, value_name = "FOLDER")]
+        keep: Option<PathBuf>,
+        /// Most scenarios to try.
+        #[arg(long, default_value_t = 5000)]
+        budget: usize,
+        #[command(flatten)]
+        under: Under,
+    },
+    /// Print a trace (.jsonl), or the trace of a scenario (.scn), one line per event.
+    Render {
+        /// Trace or scenario.
+        file: PathBuf,
+        /// Only the events that led to this one.
+        #[arg(long, value_name = "SEQ")]
+        causes_of: Option<u64>,
+        /// Only events of this node.
+        #[arg(long, value_name = "N")]
+        node: Option<u32>,
+        /// Write a page for the browser in place of lines.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["causes_of", "node"])]
+        html: Option<PathBuf>,
+        /// The scenario of a trace, for the page.
+        #[arg(long, value_name = "FILE", requires = "html")]
+        scenario: Option<PathBuf>,
+        /// Most events in the page.
+        #[arg(long, value_name = "N", requires = "html", default_value_t = sim::render::MAX_EVENTS)]
+        max_events: usize,
+    },
+    /// Run equal seeds under our constants and memberlist's.
+    Compare {
+        /// Cluster sizes.
+        #[arg(long, value_delimiter = ',', default_value = "8,32,128")]
+        sizes: Vec<u32>,
+        /// Cases; without any, all (`sim list` names them).
+        #[arg(long, value_delimiter = ',')]
+        cases: Vec<String>,
+        /// Seeds per case.
+        #[arg(long, default_value_t = 5)]
+        seeds: u64,
+        /// Write the table here too, as CSV.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+    },
+    /// List scenarios, or the words of the language, or what is drawn, or the scenario of a seed.
+    List {
+        /// The words of the language and the goals.
+        #[arg(long)]
+        words: bool,
+        /// The fault kinds of sweeps and the cases of compare.
+        #[arg(long)]
+        faults: bool,
+        /// The rules that `--plant` breaks.
+        #[cfg(feature = "planted-bugs")]
+        #[arg(long)]
+        bugs: bool,
+        /// The scenario that a sweep draws for this seed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+/// Something a command cannot work with; the text names the place.
+type Error = String;
+
+/// Parses and runs.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { files, seed, trace, events, layer: Layer::World, under } => {
+            show::run(&files, seed, trace.as_deref(), events, &under)
+        }
+        Command::Run { trace: Some(_), layer: Layer::Turmoil, .. } => {
+            Err("--trace is for the world; the turmoil layer has --events".into())
+        }
+        Command::Run { files, seed, trace: None, events, layer: Layer::Turmoil, under } => {
+            turmoil::run(&files, seed, events, &under)
+        }
+        Command::Sweep { seeds, first, jobs, max_failures, keep, under } => {
+            find::sweep((first, seeds), jobs, max_failures, keep.as_deref(), &under)
+        }
+        Command::Shrink { file, seed, keep, budget, under } => {
+            find::shrink(file.as_deref(), seed, keep, budget, &under)
+        }
+        Command::Render { file, html: Some(out), scenario, max_events, .. } => {
+            show::page(&file, scenario.as_deref(), max_events, &out)
+        }
+        Command::Render { file, causes_of, node, .. } => show::render(&file, causes_of, node),
+        Command::Compare { sizes, cases, seeds, csv } => {
+            find::compare(&sim::compare::Comparison { sizes, cases, seeds }, csv.as_deref())
+        }
+        #[cfg(feature = "planted-bugs")]
+        Command::List { bugs: true, .. } => show::bugs(),
+        Command::List { words, faults, seed, .. } => show::list(words, faults, seed),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("sim: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// 12.345s
+fn seconds(ns: u64) -> String {
+    format!("{}.{:03}s", ns / 1_000_000_000, ns / 1_000_000 % 1000)
+}
+
+/// A clock for people: how fast runs go. Nothing in a run looks at it.
+#[expect(clippy::disallowed_methods, reason = "measures the simulator itself, not the simulated")]
+fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,210 @@
+//! `run`, `render`, `list`.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use sim::{
+    Scenario, compare, generate, regress, render, runner,
+    scenario::{GOALS, VOCABULARY},
+    trace::{self, Event, Sink},
+    world::{Options, Outcome},
+};
+
+use super::{Error, Under, seconds, stopwatch};
+
+fn read(path: &Path) -> Result<Scenario, Error> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The scenario files that are meant: folders are searched, nothing means the project's.
+pub(super) fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let default = [PathBuf::from(regress::SCENARIOS)];
+    let files = if files.is_empty() { &default[..] } else { files };
+    let mut out = Vec::new();
+    for f in files {
+        if f.is_dir() {
+            out.extend(regress::files(f).map_err(|e| format!("{}: {e}", f.display()))?);
+        } else {
+            out.push(f.clone());
+        }
+    }
+    Ok(out)
+}
+
+fn sink(path: Option<&Path>, events: bool) -> Result<Sink, Error> {
+    match path {
+        Some(p) => {
+            let file = File::create(p).map_err(|e| format!("{}: {e}", p.display()))?;
+            Ok(Sink::Lines(Box::new(BufWriter::new(file)), None))
+        }
+        None if events => Ok(Sink::Memory(Vec::new())),
+        None => Ok(Sink::Hash),
+    }
+}
+
+/// Runs scenarios; true if all pass.
+pub(super) fn run(
+    files: &[PathBuf],
+    seed: Option<u64>,
+    trace: Option<&Path>,
+    events: bool,
+    under: &Under,
+) -> Result<bool, Error> {
+    let files = expand(files)?;
+    if trace.is_some() && files.len() != 1 {
+        return Err("--trace needs exactly one scenario".into());
+    }
+    let mut failed = 0;
+    for path in &files {
+        let mut scenario = read(path)?;
+        if let Some(seed) = seed {
+            scenario.cluster.seed = seed;
+        }
+        let options =
+            Options { sink: sink(trace, events)?, program: under.program()?, ..Options::default() };
+        let began = stopwatch();
+        let outcome =
+            runner::run(scenario, options).map_err(|e| format!("{}: {e}", path.display()))?;
+        if let Some(e) = &outcome.trace_error {
+            return Err(format!("writing the trace: {e}"));
+        }
+        print_lines(outcome.trace.iter().map(trace::render))?;
+        summary(path, &outcome, began.elapsed().as_secs_f64());
+        if !outcome.failures.is_empty() {
+            failed += 1;
+            let seed = seed.map_or_else(String::new, |s| format!(" --seed {s}"));
+            println!("  repeat: {}", under.repeat(&format!("run {}{seed}", path.display())));
+        }
+    }
+    if files.len() > 1 {
+        println!("{} of {} scenarios pass", files.len() - failed, files.len());
+    }
+    Ok(failed == 0)
+}
+
+fn summary(path: &Path, o: &Outcome, wall: f64) {
+    let verdict = if o.failures.is_empty() { "pass" } else { "FAIL" };
+    let speed = o.end as f64 / 1e9 / wall.max(1e-9);
+    println!(
+        "{verdict} {}  {} virtual, {} events, {:.0}x real time, hash {:016x}",
+        path.display(),
+        seconds(o.end),
+        o.events,
+        speed,
+        o.hash
+    );
+    for f in &o.failures {
+        println!(
+            "  {} at {} on n{} (event {}): {}",
+            f.check,
+            seconds(f.t),
+            f.node,
+            f.cause,
+            f.message
+        );
+    }
+}
+
+/// Prints lines until done or until nobody reads them any more.
+pub(super) fn print_lines(lines: impl Iterator<Item = String>) -> Result<(), Error> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for line in lines {
+        match writeln!(out, "{line}") {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result.map_err(|e| e.to_string())?,
+        }
+    }
+    match out.flush() {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn read_trace(path: &Path) -> Result<Vec<Event>, Error> {
+    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    if path.extension().is_some_and(|e| e == "scn") {
+        let options = Options { sink: Sink::Memory(Vec::new()), ..Options::default() };
+        return Ok(runner::run(read(path)?, options).map_err(|e| at(&e))?.trace);
+    }
+    let file = File::open(path).map_err(|e| at(&e))?;
+    let mut events = Vec::new();
+    for (i, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|e| at(&e))?;
+        let event = serde_json::from_str(&line)
+            .map_err(|e| format!("{}, line {}: {e}", path.display(), i + 1))?;
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// Prints a trace.
+pub(super) fn render(
+    file: &Path,
+    causes_of: Option<u64>,
+    node: Option<u32>,
+) -> Result<bool, Error> {
+    let events = read_trace(file)?;
+    let chosen: Vec<&Event> = match causes_of {
+        Some(seq) => trace::slice(&events, seq),
+        None => events.iter().collect(),
+    };
+    let ours = |e: &&Event| node.is_none_or(|n| e.node == n || e.to == Some(n) || e.node == 0);
+    print_lines(chosen.into_iter().filter(ours).map(trace::render))?;
+    Ok(true)
+}
+
+/// Writes a trace as a page for the browser.
+pub(super) fn page(
+    file: &Path,
+    scenario: Option<&Path>,
+    max_events: usize,
+    out: &Path,
+) -> Result<bool, Error> {
+    let events = read_trace(file)?;
+    // A scenario tells itself; a trace may be shown without one.
+    let source = scenario.or_else(|| file.extension().is_some_and(|e| e == "scn").then_some(file));
+    let text = match source {
+        Some(p) => Some(fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()))?),
+        None => None,
+    };
+    let name = source.unwrap_or(file).file_name().unwrap_or_default().to_string_lossy();
+    let page = render::Page { name: &name, scenario: text.as_deref(), events: &events, max_events };
+    fs::write(out, render::html(&page)).map_err(|e| format!("{}: {e}", out.display()))?;
+    println!("{} events: open {} in a browser", events.len(), out.display());
+    Ok(true)
+}
+
+/// Prints what there is.
+pub(super) fn list(words: bool, faults: bool, seed: Option<u64>) -> Result<bool, Error> {
+    if let Some(seed) = seed {
+        print_lines(generate::generate(seed).to_string().lines().map(str::to_owned))?;
+    } else if words {
+        print_lines(VOCABULARY.iter().map(|(line, what)| format!("{line:<64} # {what}")))?;
+        print_lines(GOALS.iter().map(|(name, what, _)| format!("goal {name:<20} {what}")))?;
+    } else if faults {
+        print_lines(generate::FAULTS.iter().map(|(name, what)| format!("{name:<12} {what}")))?;
+        print_lines(compare::CASES.iter().map(|(name, lines)| {
+            format!("case {name:<18} {}", lines.trim_end().replace('\n', "; "))
+        }))?;
+    } else {
+        for path in expand(&[])? {
+            let about = read(&path)?.about.into_iter().next().unwrap_or_default();
+            let short = path.strip_prefix(regress::SCENARIOS).unwrap_or(&path);
+            println!("{:<44} {about}", short.display());
+        }
+    }
+    Ok(true)
+}
+
+/// The rules that `--plant` breaks.
+#[cfg(feature = "planted-bugs")]
+pub(super) fn bugs() -> Result<bool, Error> {
+    let of_core = quorate_core::Bug::ALL.iter().map(|(_, name, what)| (*name, *what));
+    let all = of_core.chain([sim::program::TIMER_BY_WALL_CLOCK]);
+    print_lines(all.map(|(name, what)| format!("{name:<26} {what}")))?;
+    Ok(true)
+}

@@ -1,0 +1,402 @@
+//! Draws scenarios, swarm-style: a random subset of fault kinds with random weights, then steps.
+//!
+//! Each has a chaos phase in which only the safety invariants must hold, and a calm phase in
+//! which everything works again and all must agree. Guarantee: a seed gives one scenario; what is
+//! drawn is a valid scenario of the language.
+
+use crate::{
+    keyed::{Draws, Purpose},
+    scenario::{
+        Action, ClockLine, Cluster, Condition, Direction, DiskFault, Drift, Expect, Factor, Held,
+        Line, LinkLine, LinkSettings, NodeSet, Offset, Rate, Scenario, StartOptions, Time, Viewers,
+    },
+};
+
+/// The cluster has formed by then.
+const CHAOS_FROM_MS: u64 = 12_000;
+/// Everybody must agree so long after the last fault.
+const CALM: Time = Time::from_secs(60);
+/// Nobody may be accused to the end for so long after that.
+const QUIET: Time = Time::from_secs(30);
+/// No fault lasts longer.
+const LONGEST_MS: u64 = 10_000;
+
+/// A fault kind: its name, and what draws a step of it.
+type Kind = (&'static str, fn(&mut Sketch));
+
+/// Every fault kind that a sweep draws.
+pub const FAULTS: &[(&str, &str)] = &[
+    ("loss", "independent and bursty loss on all links"),
+    ("latency", "slow and uneven links"),
+    ("noise", "duplicates, reordering, flipped bits"),
+    ("link", "one link, one way or both, loses packets"),
+    ("partition", "two groups"),
+    ("isolate", "one node cut off"),
+    ("cut", "one link, one way or both, passes nothing"),
+    ("flap", "a node cut off and back in turns"),
+    ("heal", "the end of all that"),
+    ("pause", "SIGSTOP"),
+    ("suspend", "a frozen machine"),
+    ("starve", "no processor"),
+    ("crash", "a process dies, and maybe starts again"),
+    ("poweroff", "a host dies, and maybe starts again"),
+    ("fresh", "a node comes back with an empty disk"),
+    ("move", "a node comes back at another address"),
+    ("leave", "a graceful end"),
+    ("force-leave", "an operator errs"),
+    ("disk", "faults of the disk"),
+    ("clock", "drift and jumps"),
+    ("replay", "old packets again"),
+    ("garbage", "random bytes"),
+    ("join", "new nodes"),
+];
+
+const DRAWERS: &[Kind] = &[
+    ("loss", |s| {
+        let percent = s.draws.between(1, 40) as u32;
+        let burst = s.draws.percent(30).then(|| Rate::percent(5));
+        s.net(LinkSettings { loss: Some(Rate::percent(percent)), burst, ..Default::default() });
+    }),
+    ("latency", |s| {
+        let min = s.draws.between(1, 50);
+        let max = min + s.draws.between(0, 300);
+        let latency = Some((Time::from_millis(min), Time::from_millis(max)));
+        s.net(LinkSettings { latency, ..Default::default() });
+    }),
+    ("noise", |s| {
+        let mut rate = |n| Some(Rate(s.draws.below(n) as u32 + 1));
+        let (dup, reorder, corrupt) = (rate(100_000), rate(200_000), rate(20_000));
+        s.net(LinkSettings { dup, reorder, corrupt, ..Default::default() });
+    }),
+    ("link", |s| {
+        let (from, to) = (s.node(), s.node());
+        let direction = s.direction();
+        let loss = Some(Rate::percent(s.draws.between(30, 100) as u32));
+        let settings = LinkSettings { loss, ..Default::default() };
+        s.step(Action::Link(LinkLine {
+            from: NodeSet::one(from),
+            direction,
+            to: NodeSet::one(to),
+            settings,
+        }));
+    }),
+    ("partition", |s| {
+        let (a, b): (Vec<u32>, Vec<u32>) = (1..=s.nodes).partition(|_| s.draws.percent(50));
+        if !a.is_empty() && !b.is_empty() {
+            s.step(Action::Partition { groups: vec![NodeSet::of(a), NodeSet::of(b)] });
+        }
+    }),
+    ("isolate", |s| s.on_one(|nodes| Action::Isolate { nodes })),
+    ("cut", |s| {
+        let (from, to) = (NodeSet::one(s.node()), NodeSet::one(s.node()));
+        let direction = s.direction();
+        s.step(Action::Cut { from, direction, to });
+    }),
+    ("flap", |s| {
+        let (every, lasts) = (Time::from_millis(s.draws.between(200, 4000)), s.lasts());
+        s.on_one(|nodes| Action::Flap { nodes, every, lasts });
+    }),
+    ("heal", |s| s.step(Action::Heal)),
+    ("pause", |s| {
+        let lasts = s.lasts();
+        s.on_one(|nodes| Action::Pause { nodes, lasts });
+    }),
+    ("suspend", |s| {
+        let lasts = s.lasts();
+        s.on_one(|nodes| Action::Suspend { nodes, lasts });
+    }),
+    ("starve", |s| {
+        let (lasts, factor) = (s.lasts(), Factor(s.draws.between(5, 300) as u32));
+        s.on_one(|nodes| Action::Starve { nodes, factor, lasts });
+    }),
+    ("crash", |s| {
+        let n = s.node();
+        s.lose(n, Action::Crash { nodes: NodeSet::one(n) });
+        s.maybe_restart(n, StartOptions::default());
+    }),
+    ("poweroff", |s| {
+        let n = s.node();
+        s.lose(n, Action::Poweroff { nodes: NodeSet::one(n) });
+        s.maybe_restart(n, StartOptions::default());
+    }),
+    ("fresh", |s| {
+        let n = s.node();
+        s.lose(n, Action::Crash { nodes: NodeSet::one(n) });
+        let join = Some(s.others(n));
+        s.maybe_restart(n, StartOptions { fresh: true, join, ..Default::default() });
+    }),
+    ("move", |s| {
+        let n = s.node();
+        s.lose(n, Action::Crash { nodes: NodeSet::one(n) });
+        s.maybe_restart(n, StartOptions { new_address: true, ..Default::default() });
+    }),
+    ("leave", |s| {
+        let n = s.node();
+        s.lose(n, Action::Leave { nodes: NodeSet::one(n) });
+        // Who leaves and comes back while others are cut off may found a cluster of its own.
+        (s.alone[n as usize], s.tells_all) = (true, true);
+        s.later(2_000);
+        s.maybe_restart(n, StartOptions::default());
+    }),
+    ("force-leave", |s| {
+        s.tells_all = true;
+        s.on_one(|nodes| Action::ForceLeave { nodes, on: None });
+    }),
+    ("disk", |s| {
+        let faults = [DiskFault::LoseUnsynced, DiskFault::Torn, DiskFault::Corrupt];
+        let fault = s.draws.pick(&faults).copied().unwrap_or(DiskFault::Torn);
+        let n = s.node();
+        s.unsure[n as usize] = true;
+        // An older copy may know no peers.
+        s.tells_all |= fault != DiskFault::LoseUnsynced;
+        s.step(Action::Disk { nodes: NodeSet::one(n), fault });
+    }),
+    ("clock", |s| {
+        let drift = Some(Drift(s.draws.between(0, 20_000) as i32 - 10_000));
+        let step = Some(Offset(s.draws.between(0, 7_200_000_000_000) as i64 - 3_600_000_000_000));
+        // One host is off, or somebody sets the time on all of them.
+        let all = s.draws.percent(30);
+        let nodes = if all { NodeSet::All } else { NodeSet::one(s.node()) };
+        s.step(Action::Clock(ClockLine { nodes, drift, offset: None, step }));
+    }),
+    ("replay", |s| {
+        let window = s.lasts();
+        s.on_one(|nodes| Action::Replay { nodes, window });
+    }),
+    ("garbage", |s| {
+        let count = s.draws.between(1, 200) as u32;
+        s.on_one(|nodes| Action::Garbage { nodes, count });
+    }),
+    ("join", |s| {
+        if s.nodes < s.most {
+            let options = StartOptions { join: Some(s.others(0)), ..Default::default() };
+            s.nodes += 1;
+            s.alone[s.nodes as usize] = true;
+            s.step(Action::Start { nodes: NodeSet::one(s.nodes), options });
+        }
+    }),
+];
+
+/// A scenario in the making.
+#[derive(Debug)]
+struct Sketch {
+    draws: Draws,
+    /// Nodes so far, and at most.
+    nodes: u32,
+    most: u32,
+    at_ms: u64,
+    lines: Vec<Line>,
+    /// The process may be gone.
+    down: Vec<bool>,
+    /// The disk may be unreadable: a restart may be refused.
+    unsure: Vec<bool>,
+    /// It may know nobody (started late) or has left: it does not go back by itself.
+    alone: Vec<bool>,
+    /// Members were replaced or declared gone: whoever was cut off then knows nobody that is
+    /// still there, so in the end all are told to join.
+    tells_all: bool,
+    /// Nodes that came back elsewhere.
+    moves: u32,
+}
+
+impl Sketch {
+    fn node(&mut self) -> u32 {
+        self.draws.between(1, u64::from(self.nodes)) as u32
+    }
+
+    fn others(&self, n: u32) -> NodeSet {
+        NodeSet::of((1..=self.nodes).filter(|m| *m != n))
+    }
+
+    fn direction(&mut self) -> Direction {
+        if self.draws.percent(50) { Direction::OneWay } else { Direction::Both }
+    }
+
+    fn lasts(&mut self) -> Time {
+        Time::from_millis(self.draws.between(100, LONGEST_MS))
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.at_ms += ms;
+    }
+
+    fn step(&mut self, action: Action) {
+        self.lines.push(Line::At(Time::from_millis(self.at_ms), action));
+    }
+
+    fn net(&mut self, s: LinkSettings) {
+        self.step(Action::Net(s));
+    }
+
+    fn on_one(&mut self, action: impl FnOnce(NodeSet) -> Action) {
+        let n = self.node();
+        self.step(action(NodeSet::one(n)));
+    }
+
+    fn lose(&mut self, n: u32, action: Action) {
+        self.down[n as usize] = true;
+        self.step(action);
+    }
+
+    fn maybe_restart(&mut self, n: u32, mut options: StartOptions) {
+        self.moves += u32::from(options.new_address);
+        // When several move at once, the known addresses are all old.
+        self.tells_all |= options.fresh || self.moves > 1;
+        if self.alone[n as usize] {
+            options.join = Some(self.others(n));
+        }
+        if self.draws.percent(70) {
+            let wait = self.draws.between(1, 8_000);
+            self.later(wait);
+            self.down[n as usize] = false;
+            self.unsure[n as usize] &= !options.fresh;
+            self.step(Action::Restart { nodes: NodeSet::one(n), options });
+        }
+    }
+
+    /// Who is there at the end: some of the dead stay dead, and sometimes one more dies, for whose
+    /// death nothing but the protocol tells the others.
+    fn last_deaths(&mut self) -> Vec<u32> {
+        let dead: Vec<u32> =
+            (1..=self.nodes).filter(|n| self.down[*n as usize] && self.draws.percent(30)).collect();
+        let mut there: Vec<u32> = (1..=self.nodes).filter(|n| !dead.contains(n)).collect();
+        if there.len() > 1 && self.draws.percent(30) {
+            let n = there.remove(self.draws.below(there.len() as u64) as usize);
+            let nodes = NodeSet::one(n);
+            let loud = self.draws.percent(30);
+            self.step(if loud { Action::Crash { nodes } } else { Action::Poweroff { nodes } });
+        }
+        there
+    }
+
+    /// Everything works again, and whoever is there must know of whom is not.
+    fn calm_down(&mut self) {
+        self.at_ms += LONGEST_MS + 2_000;
+        self.step(Action::Heal);
+        self.step(Action::Disk { nodes: NodeSet::All, fault: DiskFault::Ok });
+        let loss = if self.draws.percent(20) { self.draws.below(5) as u32 } else { 0 };
+        let settings = LinkSettings {
+            latency: Some((Time(500_000), Time::from_millis(2))),
+            loss: Some(Rate::percent(loss)),
+            burst: Some(Rate(0)),
+            dup: Some(Rate(0)),
+            reorder: Some(Rate(0)),
+            corrupt: Some(Rate(0)),
+            ..Default::default()
+        };
+        let (from, to, direction) = (NodeSet::All, NodeSet::All, Direction::OneWay);
+        self.step(Action::Link(LinkLine { from, direction, to, settings }));
+        let there = self.last_deaths();
+        for &n in &there {
+            if self.down[n as usize] {
+                let options = StartOptions { join: Some(self.others(n)), ..Default::default() };
+                self.step(Action::Restart { nodes: NodeSet::one(n), options });
+            }
+        }
+        if self.tells_all {
+            self.step(Action::Join { nodes: NodeSet::All, via: NodeSet::All });
+        }
+        self.lines.push(Line::Expect(Expect::Within(CALM, Condition::Converged)));
+        self.at_ms += CALM.as_nanos() / 1_000_000;
+        self.step(Action::Heal);
+        let sure: Vec<u32> = there.into_iter().filter(|n| !self.unsure[*n as usize]).collect();
+        if !sure.is_empty() {
+            self.lines.push(Line::Expect(Expect::For {
+                lasts: QUIET,
+                nodes: NodeSet::of(sure),
+                not: true,
+                held: Held::Failed,
+                viewers: Viewers::Everywhere,
+            }));
+        }
+    }
+}
+
+/// The scenario of a seed.
+pub fn generate(seed: u64) -> Scenario {
+    let mut draws = Draws::new(seed, Purpose::Draw, 0);
+    let nodes = if draws.percent(85) { draws.between(2, 6) } else { draws.between(7, 16) } as u32;
+    let most = nodes + draws.between(0, 4) as u32;
+    let servers = draws.below(u64::from(nodes.min(5)) + 1) as u32;
+    let room = most as usize + 1;
+    let mut s = Sketch {
+        draws,
+        nodes,
+        most,
+        at_ms: 0,
+        lines: Vec::new(),
+        down: vec![false; room],
+        unsure: vec![false; room],
+        alone: vec![false; room],
+        tells_all: false,
+        moves: 0,
+    };
+    s.step(Action::Join { nodes: NodeSet::All, via: NodeSet::one(1) });
+    s.at_ms = CHAOS_FROM_MS;
+    // A few kinds, each with its own weight: what is rare in one scenario is all of another.
+    let weights: Vec<u64> = DRAWERS
+        .iter()
+        .map(|_| if s.draws.percent(30) { s.draws.between(1, 10) } else { 0 })
+        .collect();
+    let total: u64 = weights.iter().sum();
+    let steps = s.draws.between(3, 25);
+    for _ in 0..steps {
+        let mut at = s.draws.below(total);
+        let kind = weights.iter().position(|w| {
+            let hit = at < *w;
+            at = at.saturating_sub(*w);
+            hit
+        });
+        if let Some((_, draw)) = kind.and_then(|k| DRAWERS.get(k)) {
+            draw(&mut s);
+        }
+        let wait = s.draws.between(0, 6_000);
+        s.later(wait);
+    }
+    s.calm_down();
+    Scenario {
+        about: Vec::new(),
+        cluster: Cluster { nodes, servers, expect: None, seed },
+        lines: s.lines,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_is_valid_and_the_same_each_time() {
+        for seed in 0..200 {
+            let s = generate(seed);
+            assert_eq!(s, generate(seed));
+            assert_eq!(Scenario::parse(&s.to_string()), Ok(s), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_fault_kind_is_named_and_drawn() {
+        let names: Vec<_> = DRAWERS.iter().map(|d| d.0).collect();
+        let told: Vec<_> = FAULTS.iter().map(|d| d.0).collect();
+        assert_eq!(names, told);
+        let text: String = (0..300).map(|seed| generate(seed).to_string()).collect();
+        let words = [
+            " flap ",
+            " poweroff ",
+            " suspend ",
+            " fresh ",
+            " new-address",
+            " force-leave ",
+            " disk ",
+            " replay ",
+            " garbage ",
+            " start ",
+            " drift ",
+            " partition ",
+            " cut ",
+        ];
+        for word in words {
+            assert!(text.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Makes a failing scenario small: lines, nodes, times and rates go as long as it still fails.
+//!
+//! Guarantee: what comes out fails the same check as what went in, and was run to see that. Since
+//! every step is total and every decision is keyed, taking a line out leaves the rest as it was.
+
+use crate::{
+    program::Program,
+    runner,
+    scenario::{
+        Action, Condition, Expect, Line, LinkSettings, NodeSet, Rate, Scenario, Time, Viewers,
+    },
+    world::{Failure, Options},
+};
+
+/// A cluster that is told to join at the start has formed by then.
+const FORMED: Time = Time::from_secs(10);
+/// A node is taken out under so many other seeds before it is kept.
+const OTHER_SEEDS: u64 = 6;
+
+/// What came of shrinking.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest scenario found.
+    pub scenario: Scenario,
+    /// How it fails.
+    pub failure: Failure,
+    /// Scenarios run on the way.
+    pub runs: usize,
+}
+
+/// Looks for the smallest scenario that fails as `check` says, within `budget` runs.
+#[derive(Debug)]
+struct Shrinker<'a, F: FnMut(usize)> {
+    check: String,
+    program: &'a Program,
+    best: Scenario,
+    failure: Failure,
+    runs: usize,
+    budget: usize,
+    progress: F,
+}
+
+/// Shrinks a failing scenario; none if it does not fail. `progress` hears the number of runs.
+pub fn shrink(
+    scenario: Scenario,
+    program: &Program,
+    budget: usize,
+    progress: impl FnMut(usize),
+) -> Option<Shrunk> {
+    let failure = fails(scenario.clone(), program)?;
+    let mut s = Shrinker {
+        check: failure.check.clone(),
+        program,
+        best: scenario,
+        failure,
+        runs: 1,
+        budget,
+        progress,
+    };
+    loop {
+        let before = s.best.clone();
+        s.remove_chunks();
+        s.remove_nodes();
+        s.shrink_sets();
+        s.round();
+        if s.best == before || s.runs >= s.budget {
+            return Some(Shrunk { scenario: s.best, failure: s.failure, runs: s.runs });
+        }
+    }
+}
+
+fn fails(scenario: Scenario, program: &Program) -> Option<Failure> {
+    let options = Options { program: program.clone(), ..Options::default() };
+    runner::run(scenario, options).ok()?.failures.into_iter().next()
+}
+
+impl<F: FnMut(usize)> Shrinker<'_, F> {
+    /// Takes the candidate if it is valid and fails the same check.
+    fn accepts(&mut self, candidate: Scenario) -> bool {
+        if self.runs >= self.budget || candidate == self.best || candidate.missing_node().is_some()
+        {
+            return false;
+        }
+        // Nodes that nobody tells to join never agree: that is another failure of the same name.
+        // Nor do those that are torn apart before they have met.
+        let ([told, alone, early], before) = (liveness(&candidate), liveness(&self.best));
+        let spoils = told < before[0] || alone > before[1] || early > before[2];
+        if is_liveness(&self.check) && spoils {
+            return false;
+        }
+        self.runs += 1;
+        (self.progress)(self.runs);
+        match fails(candidate.clone(), self.program) {
+            Some(f) if f.check == self.check => {
+                self.best = candidate;
+                self.failure = f;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Halves, quarters, ... single lines, then pairs.
+    fn remove_chunks(&mut self) {
+        let mut size = self.best.lines.len().div_ceil(2);
+        while size > 0 {
+            let mut at = 0;
+            while at < self.best.lines.len() {
+                let mut candidate = self.best.clone();
+                let end = (at + size).min(candidate.lines.len());
+                candidate.lines.drain(at..end);
+                if !self.accepts(candidate) {
+                    at += size;
+                }
+            }
+            size /= 2;
+        }
+        self.remove_pairs();
+    }
+
+    fn remove_pairs(&mut self) {
+        let mut i = 0;
+        while i < self.best.lines.len() {
+            let mut j = i + 1;
+            while j < self.best.lines.len() {
+                let mut candidate = self.best.clone();
+                candidate.lines.remove(j);
+                candidate.lines.remove(i);
+                if self.accepts(candidate) {
+                    j = i + 1;
+                } else {
+                    j += 1;
+                }
+            }
+            i += 1;
+        }
+    }
+
+    /// Takes nodes out, each with all that names it; the numbers above move down.
+    fn remove_nodes(&mut self) {
+        let mut n = self.best.highest_node();
+        while n >= 1 {
+            if let Some(mut candidate) = without_node(&self.best, n) {
+                // What was met by chance among many is met by few under some other seed.
+                let seeds = [candidate.cluster.seed].into_iter().chain(0..OTHER_SEEDS);
+                for seed in seeds {
+                    candidate.cluster.seed = seed;
+                    if self.accepts(candidate.clone()) {
+                        break;
+                    }
+                }
+            }
+            n -= 1;
+        }
+        let c = self.best.cluster;
+        if c.servers > 0 {
+            let mut candidate = self.best.clone();
+            (candidate.cluster.servers, candidate.cluster.expect) = (0, None);
+            self.accepts(candidate);
+        }
+    }
+
+    /// Takes single nodes out of lines that name several.
+    fn shrink_sets(&mut self) {
+        for i in 0..self.best.lines.len() {
+            for n in (1..=self.best.highest_node()).rev() {
+                let mut candidate = self.best.clone();
+                let keeps = edit_sets(&mut candidate.lines[i], |set| remove_from(set, n));
+                if keeps {
+                    self.accepts(candidate);
+                }
+            }
+        }
+    }
+
+    /// Simple settings, early and round times.
+    fn round(&mut self) {
+        for i in 0..self.best.lines.len() {
+            for simpler in [drop_settings, round_rates, whole_seconds, join_plainly] {
+                for word in 0..9 {
+                    let mut candidate = self.best.clone();
+                    if simpler(&mut candidate.lines[i], word) {
+                        self.accepts(candidate);
+                    }
+                }
+            }
+        }
+        for cut in [1_000_000_000, 2, 4] {
+            self.pull_forward(cut);
+        }
+    }
+
+    /// Moves every step from line i on towards the one before: by whole gaps, or parts of them.
+    fn pull_forward(&mut self, divide: u64) {
+        for i in 0..self.best.lines.len() {
+            let Line::At(t, _) = self.best.lines[i] else { continue };
+            let gap = t.0.saturating_sub(self.best.base_time(i).0);
+            let by = gap - (gap / divide) / 1_000_000_000 * 1_000_000_000;
+            if by == 0 {
+                continue;
+            }
+            let mut candidate = self.best.clone();
+            for line in &mut candidate.lines[i..] {
+                if let Line::At(t, _) = line {
+                    t.0 = t.0.saturating_sub(by);
+                }
+            }
+            self.accepts(candidate);
+        }
+    }
+}
+
+/// Is it about what must happen rather than about what must not?
+fn is_liveness(check: &str) -> bool {
+    check.starts_with("within") || check.starts_with("sometimes")
+}
+
+/// Lines that tell nodes to join, starts that do not, and other steps before the cluster formed.
+fn liveness(s: &Scenario) -> [usize; 3] {
+    let told = |l: &Line| matches!(l, Line::At(_, Action::Join { .. }));
+    let alone = |l: &Line| match l {
+        Line::At(_, Action::Restart { options, .. } | Action::Start { options, .. }) => {
+            options.join.is_none()
+        }
+        _ => false,
+    };
+    let early = |l: &Line| matches!(l, Line::At(t, _) if *t < FORMED && !told(l));
+    let count = |what: &dyn Fn(&Line) -> bool| s.lines.iter().filter(|l| what(l)).count();
+    [count(&told), count(&alone), count(&early)]
+}
+
+/// The scenario without node `n`; none if a line cannot do without it.
+fn without_node(s: &Scenario, n: u32) -> Option<Scenario> {
+    let mut out = s.clone();
+    if n <= out.cluster.nodes {
+        if out.cluster.nodes == 1 {
+            return None;
+        }
+        out.cluster.nodes -= 1;
+        if n <= out.cluster.servers {
+            out.cluster.servers -= 1;
+        }
+        let servers = u8::try_from(out.cluster.servers).unwrap_or(u8::MAX);
+        out.cluster.expect = out.cluster.expect.map(|e| e.min(servers)).filter(|e| *e > 0);
+    }
+    out.lines.retain_mut(|line| {
+        edit_sets(line, |set| {
+            if set.contains(n) && *set != NodeSet::All && !remove_from(set, n) {
+                return false;
+            }
+            if let NodeSet::Some(_) = set {
+                let moved = set.numbers(0).into_iter().map(|m| if m > n { m - 1 } else { m });
+                *set = NodeSet::of(moved);
+            }
+            true
+        })
+    });
+    Some(out)
+}
+
+/// Takes `n` out; false if nothing would be left or it is not there.
+fn remove_from(set: &mut NodeSet, n: u32) -> bool {
+    if *set == NodeSet::All || !set.contains(n) {
+        return *set == NodeSet::All;
+    }
+    let rest: Vec<u32> = set.numbers(0).into_iter().filter(|m| *m != n).collect();
+    if rest.is_empty() {
+        return false;
+    }
+    *set = NodeSet::of(rest);
+    true
+}
+
+/// Edits every set of a line; false if `edit` refused one.
+fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> bool {
+    let mut sets: Vec<&mut NodeSet> = match line {
+        Line::Net(_) => vec![],
+        Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
+        Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
+        Line::At(_, action) => action_sets(action),
+        Line::Expect(Expect::Within(_, Condition::Held { nodes, viewers, .. }))
+        | Line::Expect(Expect::For { nodes, viewers, .. }) => match viewers {
+            Viewers::Everywhere => vec![nodes],
+            Viewers::On(set) => vec![nodes, set],
+        },
+        Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => vec![voters],
+        Line::Expect(_) => vec![],
+    };
+    sets.iter_mut().all(|set| edit(set))
+}
+
+fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
+    match action {
+        Action::Join { nodes, via } => vec![nodes, via],
+        Action::Partition { groups } => groups.iter_mut().collect(),
+        Action::Cut { from, to, .. } => vec![from, to],
+        Action::Link(l) => vec![&mut l.from, &mut l.to],
+        Action::Clock(c) => vec![&mut c.nodes],
+        Action::Heal | Action::Net(_) => vec![],
+        Action::ForceLeave { nodes, on } => on.iter_mut().chain([nodes]).collect(),
+        Action::Restart { nodes, options } | Action::Start { nodes, options } => {
+            options.join.iter_mut().chain([nodes]).collect()
+        }
+        Action::Isolate { nodes }
+        | Action::Mend { nodes }
+        | Action::Flap { nodes, .. }
+        | Action::Crash { nodes }
+        | Action::Poweroff { nodes }
+        | Action::Pause { nodes, .. }
+        | Action::Suspend { nodes, .. }
+        | Action::Starve { nodes, .. }
+        | Action::Leave { nodes }
+        | Action::Replay { nodes, .. }
+        | Action::Garbage { nodes, .. }
+        | Action::Disk { nodes, .. } => vec![nodes],
+    }
+}
+
+fn settings(line: &mut Line) -> Option<&mut LinkSettings> {
+    match line {
+        Line::Net(s) | Line::At(_, Action::Net(s)) => Some(s),
+        Line::Link(l) | Line::At(_, Action::Link(l)) => Some(&mut l.settings),
+        _ => None,
+    }
+}
+
+/// One setting fewer.
+fn drop_settings(line: &mut Line, word: usize) -> bool {
+    let Some(s) = settings(line) else { return false };
+    let before = *s;
+    match word {
+        0 => s.latency = None,
+        1 => s.loss = None,
+        2 => s.burst = None,
+        3 => s.dup = None,
+        4 => s.reorder = None,
+        5 => s.corrupt = None,
+        6 => s.mtu = None,
+        7 => s.bandwidth = None,
+        _ => {}
+    }
+    *s != before && *s != LinkSettings::default()
+}
+
+/// Whole tens of percent, or all.
+fn round_rates(line: &mut Line, word: usize) -> bool {
+    let Some(s) = settings(line) else { return false };
+    let rates = [&mut s.loss, &mut s.burst, &mut s.dup, &mut s.reorder, &mut s.corrupt];
+    let Some(Some(rate)) = rates.into_iter().nth(word) else { return false };
+    let rounded = Rate(rate.0.div_ceil(100_000) * 100_000);
+    let changed = rounded.0 > 0 && *rate != rounded;
+    *rate = rounded;
+    changed
+}
+
+/// Times of steps and lengths of faults in whole seconds.
+fn whole_seconds(line: &mut Line, word: usize) -> bool {
+    let second = 1_000_000_000;
+    let up = |t: &mut Time| {
+        let rounded = t.0.div_ceil(second) * second;
+        let changed = rounded != t.0;
+        t.0 = rounded;
+        changed
+    };
+    let Line::At(t, action) = line else { return false };
+    match (word, action) {
+        (0, _) => up(t),
+        (
+            1,
+            Action::Pause { lasts, .. }
+            | Action::Suspend { lasts, .. }
+            | Action::Starve { lasts, .. }
+            | Action::Flap { lasts, .. }
+            | Action::Replay { window: lasts, .. },
+        ) => up(lasts),
+        _ => false,
+    }
+}
+
+/// Restarts and starts without the options that do not matter.
+fn join_plainly(line: &mut Line, word: usize) -> bool {
+    let Line::At(_, Action::Restart { options, .. } | Action::Start { options, .. }) = line else {
+        return false;
+    };
+    let before = options.clone();
+    match word {
+        0 => options.join = None,
+        1 => options.name = None,
+        2 => options.new_address = false,
+        3 => options.fresh = false,
+        _ => {}
+    }
+    *options != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_goes_with_all_that_names_it() {
+        let text = "cluster 4 servers 2 seed 1\nat 1s crash n2\nat 2s join n1 n2 n4 via n3\n\
+            at 3s partition n1 n2 | n3 n4\nwithin 5s n3 alive everywhere\n";
+        let out = without_node(&Scenario::parse(text).unwrap(), 2).unwrap().to_string();
+        let expected = "cluster 3 servers 1 seed 1\nat 2s join n1 n3 via n2\n\
+            at 3s partition n1 | n2..n3\nwithin 5s n2 alive everywhere\n";
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_failure_becomes_a_few_lines() {
+        let text = "cluster 6 servers 3 seed 5\nnet latency 1ms..5ms loss 1.234%\n\
+            clock n3 drift +200ppm\nat 0s join all via n1\nat 3.217s crash n2\n\
+            at 4s pause n5 for 1.5s\nat 6s restart n2\nat 9.5s isolate n4\nat 12s heal\n\
+            at 14s poweroff n6\nwithin 20s n1 failed everywhere\n";
+        let s = Scenario::parse(text).unwrap();
+        let small = shrink(s, &Program::default(), 500, |_| {}).unwrap();
+        assert_eq!(small.failure.check, "within-failed");
+        let lines = small.scenario.lines.len();
+        assert!(lines <= 3 && small.scenario.cluster.nodes <= 3, "{}", small.scenario);
+    }
+
+    #[test]
+    fn what_does_not_fail_is_not_shrunk() {
+        let s = Scenario::parse("cluster 1\nat 1s heal\n").unwrap();
+        assert!(shrink(s, &Program::default(), 10, |_| {}).is_none());
+    }
+}

@@ -1,0 +1,148 @@
+//! Many drawn scenarios on several threads. Guarantee: the report does not depend on the number
+//! of threads or on which finished first.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    generate::generate,
+    keyed::{Keyed, Purpose},
+    program::Program,
+    runner,
+    scenario::{Goal, Scenario},
+    world::{Failure, Options, Outcome},
+};
+
+/// What to sweep.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The first seed.
+    pub first: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// Threads.
+    pub jobs: usize,
+    /// What every node runs.
+    pub program: Program,
+    /// Begin no further run after so many failures.
+    pub max_failures: usize,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            seeds: 200,
+            jobs: 1,
+            program: Program::default(),
+            max_failures: usize::MAX,
+        }
+    }
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// The seed.
+    pub seed: u64,
+    /// Its scenario.
+    pub scenario: Scenario,
+    /// The first failure.
+    pub failure: Failure,
+}
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Runs done.
+    pub runs: u64,
+    /// By seed.
+    pub failed: Vec<Failed>,
+    /// Everything that any run met.
+    pub goals: BTreeSet<Goal>,
+    /// A hash over the traces of all runs, in the order of seeds.
+    pub hash: u64,
+    /// Occurrences handled.
+    pub occurrences: u64,
+    /// Virtual time of all runs together, nanoseconds.
+    pub virtual_ns: u128,
+}
+
+/// What a sweep of a hundred seeds or more must have met: if not, it tests less than it says.
+pub const REQUIRED: &[&str] = &[
+    "suspected",
+    "suspicion-refuted",
+    "failed",
+    "left",
+    "merge",
+    "rejoin",
+    "refutation",
+    "indirect-rescue",
+    "paused",
+    "drop-checksum",
+    "stale-claim",
+];
+
+impl Report {
+    /// Required goals that no run met; empty for a small sweep.
+    pub fn missed(&self) -> Vec<&'static str> {
+        if self.runs < 100 {
+            return Vec::new();
+        }
+        let met = |name: &&&str| Goal::by_name(name).is_some_and(|g| self.goals.contains(&g));
+        REQUIRED.iter().filter(|name| !met(name)).copied().collect()
+    }
+}
+
+/// Runs all seeds; `progress` is told after each run, from any thread.
+pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let results: Mutex<Vec<(u64, Outcome)>> = Mutex::new(Vec::new());
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= what.seeds {
+                return;
+            }
+            let seed = what.first.wrapping_add(n);
+            let options = Options { program: what.program.clone(), ..Options::default() };
+            // What is drawn asks for nothing that is not there.
+            let Ok(outcome) = runner::run(generate(seed), options) else { continue };
+            progress();
+            let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
+            results.push((seed, outcome));
+            if results.iter().filter(|r| !r.1.failures.is_empty()).count() >= what.max_failures {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..what.jobs.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+    results.sort_unstable_by_key(|r| r.0);
+    report(results)
+}
+
+fn report(results: Vec<(u64, Outcome)>) -> Report {
+    let mut report = Report::default();
+    for (seed, o) in results {
+        report.runs += 1;
+        report.hash = Keyed::new(report.hash).bits(Purpose::Draw, seed, o.hash);
+        report.occurrences += o.occurrences;
+        report.virtual_ns += u128::from(o.end);
+        report.goals.extend(o.goals);
+        if let Some(failure) = o.failures.into_iter().next() {
+            report.failed.push(Failed { seed, scenario: generate(seed), failure });
+        }
+    }
+    report
+}

@@ -1,0 +1,89 @@
+//! Rules of the protocol are broken on purpose, one at a time: the sweep must find each within
+//! 200 seeds and the shrinker must make it small. What is found must be clean without the bug.
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use quorate_core::{Bug, Tuning};
+use sim::{
+    Program, Scenario,
+    generate::generate,
+    program::{NodeClock, TIMER_BY_WALL_CLOCK},
+    runner,
+    scenario::Line,
+    shrink::shrink,
+    world::{Failure, Options},
+};
+
+/// Within so many seeds.
+const SEEDS: u64 = 200;
+/// Steps and nodes of what is left of a failure.
+const STEPS: usize = 8;
+const NODES: u32 = 5;
+/// Scenarios that the shrinker may try.
+const BUDGET: usize = 2000;
+const THREADS: usize = 2;
+
+fn planted() -> Vec<(&'static str, Program)> {
+    let with = |bug| Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() });
+    let mut all: Vec<_> = Bug::ALL.iter().map(|(bug, name, _)| (*name, with(*bug))).collect();
+    let clock = NodeClock::Wall;
+    all.push((TIMER_BY_WALL_CLOCK.0, Program { clock, ..Program::default() }));
+    all
+}
+
+fn failure(scenario: Scenario, program: &Program) -> Option<Failure> {
+    let options = Options { program: program.clone(), ..Options::default() };
+    runner::run(scenario, options).unwrap().failures.into_iter().next()
+}
+
+/// What is wrong with how a bug is found and made small, or how it went.
+fn hunt(name: &str, program: &Program) -> Result<String, String> {
+    let found = (0..SEEDS).find_map(|seed| Some((seed, failure(generate(seed), program)?)));
+    let (seed, first) = found.ok_or_else(|| format!("{name}: not found in {SEEDS} seeds"))?;
+    if let Some(f) = failure(generate(seed), &Program::default()) {
+        return Err(format!("{name}: seed {seed} fails without it: {}", f.check));
+    }
+    let small = shrink(generate(seed), program, BUDGET, |_| {});
+    let small = small.ok_or_else(|| format!("{name}: seed {seed} fails only sometimes"))?;
+    let steps = small.scenario.lines.iter().filter(|l| matches!(l, Line::At(..))).count();
+    let nodes = small.scenario.highest_node();
+    let mut told = String::new();
+    let (check, runs) = (&first.check, small.runs);
+    let _ =
+        write!(told, "{name}: {check} at seed {seed}: {steps} steps, {nodes} nodes ({runs} runs)");
+    if steps > STEPS || nodes > NODES {
+        return Err(format!("{told}: too large\n{}", small.scenario));
+    }
+    if let Some(f) = failure(small.scenario.clone(), &Program::default()) {
+        return Err(format!("{told}: fails without it: {}\n{}", f.check, small.scenario));
+    }
+    Ok(told)
+}
+
+#[test]
+fn every_planted_bug_is_found_and_made_small() {
+    // A panic in a run is a failure of that run.
+    std::panic::set_hook(Box::new(|_| {}));
+    let bugs = planted();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((name, program)) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = hunt(name, program);
+            results.lock().unwrap().push(result);
+        }
+    };
+    std::thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(work))));
+    let _ = std::panic::take_hook();
+    let results = results.into_inner().unwrap();
+    assert!(results.len() >= 12, "{} bugs", results.len());
+    let wrong: Vec<_> = results.iter().filter_map(|r| r.as_ref().err().cloned()).collect();
+    results.iter().flatten().for_each(|told| println!("{told}"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
