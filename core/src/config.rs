@@ -67,6 +67,8 @@ pub struct Tuning {
     pub gossip_fanout: usize,
     /// An item is sent `mult * ceil(log10(n + 1))` times.
     pub retransmit_mult: u32,
+    /// Hearing a claim that is being spread here counts as having sent it once.
+    pub count_hearing: bool,
     /// New information leaves at once instead of at the next gossip tick.
     pub immediate_gossip: bool,
     /// At most so many immediate rounds between two gossip ticks.
@@ -78,7 +80,7 @@ pub struct Tuning {
     /// A full exchange with a random member this often, scaled by `log2(n / 32) + 1`; zero: never.
     pub full_sync_interval: Duration,
     /// Exchange differences when digests differ and nothing moved here for this long; zero: never.
-    /// Where something always moves, four times as long is waited.
+    /// Where something always moves, eight times as long is waited.
     pub digest_quiet: Duration,
     /// A failed member is contacted this often, by somebody.
     pub reconnect_interval: Duration,
@@ -131,12 +133,13 @@ impl Default for Tuning {
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
             retransmit_mult: 4,
+            count_hearing: true,
             immediate_gossip: true,
             immediate_rounds: 8,
             gossip_to_dead: Duration::from_secs(30),
             awareness_max: 8,
             full_sync_interval: Duration::ZERO,
-            digest_quiet: Duration::from_millis(400),
+            digest_quiet: Duration::from_millis(150),
             reconnect_interval: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(72 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),
@@ -159,6 +162,7 @@ impl Tuning {
             silent: Patience::millis(4000, 24_000),
             patience_by_size: true,
             graded_evidence: false,
+            count_hearing: false,
             immediate_gossip: false,
             full_sync_interval: Duration::from_secs(30),
             digest_quiet: Duration::ZERO,

@@ -57,8 +57,10 @@ impl Queue {
     }
 
     /// Somebody told us what we are telling: one telling less is needed from us.
-    fn heard(&mut self, id: NodeId, limit: u32) {
-        let Some(item) = self.items.get_mut(&id) else { return };
+    fn heard(&mut self, id: NodeId, told: u32, limit: u32) {
+        // A first round of our own goes out in any case: a rumour that all leave to the others
+        // dies.
+        let Some(item) = self.items.get_mut(&id).filter(|i| i.sent >= told) else { return };
         self.order.remove(&(item.sent, core::cmp::Reverse(item.seq), id));
         item.sent += 1;
         if item.sent >= limit {
@@ -124,10 +126,13 @@ impl Node {
 
     /// A claim came that we know: whoever sent it spreads it too.
     pub(super) fn heard_again(&mut self, claim_body: &[u8]) {
-        if let Some(id) = claim_body.first_chunk::<16>() {
+        if let Some(id) = claim_body.first_chunk::<16>()
+            && self.cfg.tuning.count_hearing
+        {
             let limit =
                 retransmit_limit(self.cfg.tuning.retransmit_mult, self.table.live().len() + 1);
-            self.queue.heard(NodeId::from_bytes(*id), limit);
+            let told = u32::try_from(self.cfg.tuning.gossip_fanout).unwrap_or(u32::MAX);
+            self.queue.heard(NodeId::from_bytes(*id), told, limit);
         }
     }
 

@@ -90,7 +90,7 @@ impl Node {
         }
         // Under loss something moves all the time, and that is when differences last.
         let moving = now < self.syncing.last_change + quiet;
-        let lately = now < self.syncing.last_sync + quiet * 4;
+        let lately = now < self.syncing.last_sync + quiet * 8;
         if moving && lately || now < self.syncing.not_before {
             self.arm_settle(now);
             return;

@@ -17,7 +17,7 @@ use super::{
     agent::{Launch, Order, Slot, software},
     ask,
     clock::SimClock,
-    fabric::{Fabric, address},
+    fabric::{Fabric, Injection, address},
     watch::Watch,
 };
 use crate::{
@@ -84,6 +84,8 @@ pub(super) struct Runner<'a> {
     blocked: BTreeSet<(IpAddr, IpAddr)>,
     latencies: BTreeMap<(IpAddr, IpAddr), u64>,
     pub(super) flapping: BTreeMap<u32, Flapping>,
+    /// Replayed and random datagrams on their way.
+    pub(super) injections: Vec<Injection>,
     pub(super) watches: Vec<Watch>,
     pub(super) now: u64,
     pub(super) topology_at: u64,
@@ -102,17 +104,22 @@ impl<'a> Runner<'a> {
             Line::Expect(Expect::Sometimes(goal)) => goal.counter().is_some(),
             _ => false,
         };
+        let injects =
+            scenario.lines.iter().filter_map(Line::step).any(|(_, action)| {
+                matches!(action, Action::Replay { .. } | Action::Garbage { .. })
+            });
         Self {
             scenario,
             options,
             sim: network(scenario, &keyed),
-            fabric: Fabric::new(scenario.cluster.seed, highest),
+            fabric: Fabric::new(scenario.cluster.seed, highest, injects),
             hosts: (0..=highest).map(|n| Host::new(n, &keyed)).collect(),
             keyed,
             addresses: Vec::new(),
             blocked: BTreeSet::new(),
             latencies: BTreeMap::new(),
             flapping: BTreeMap::new(),
+            injections: Vec::new(),
             watches: Watch::all(scenario),
             now: 0,
             topology_at: 0,
@@ -135,6 +142,7 @@ impl<'a> Runner<'a> {
                 self.acts(action);
             }
             self.flaps();
+            self.injects();
             self.connects_hosts();
             self.looks();
             if self.is_over() || self.now >= end || !self.ticks() {
@@ -221,6 +229,7 @@ impl<'a> Runner<'a> {
         host.process = Process::Up;
         (host.well_since, host.view) = (self.now, None);
         self.fabric.put(n, addr, true);
+        self.fabric.clear_injected(n);
         self.boots(h, addr.ip(), Some(launch));
         self.dirty = true;
     }

@@ -154,7 +154,6 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
         Action::Starve { .. } => Err("the processor cannot be made scarce"),
-        Action::Replay { .. } | Action::Garbage { .. } => Err("packets come from the agents alone"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Join { .. }
         | Action::Partition { .. }
@@ -168,7 +167,9 @@ fn action(a: &Action) -> Result<(), &'static str> {
         | Action::Restart { .. }
         | Action::Start { .. }
         | Action::Leave { .. }
-        | Action::ForceLeave { .. } => Ok(()),
+        | Action::ForceLeave { .. }
+        | Action::Replay { .. }
+        | Action::Garbage { .. } => Ok(()),
     }
 }
 

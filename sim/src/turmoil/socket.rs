@@ -56,11 +56,7 @@ pub(super) struct SimUdp {
 
 impl SimUdp {
     fn launch(&self, bytes: &[u8], to: SocketAddr, flight: Flight) -> io::Result<()> {
-        let mut bytes = bytes.to_vec();
-        if let Some(byte) = flight.flipped.and_then(|bit| Some((bytes.get_mut(bit / 8)?, bit % 8)))
-        {
-            *byte.0 ^= 1 << byte.1;
-        }
+        let bytes = flight.carry(bytes);
         if flight.wait_ns == 0 {
             return self.socket.try_send_to(&bytes, to).map(|_| ());
         }
@@ -76,16 +72,25 @@ impl SimUdp {
 
 impl Udp for SimUdp {
     fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if let Some((from, bytes)) = self.net.fabric.take_injected(self.net.me) {
+            let len = bytes.len().min(buf.len());
+            buf[..len].copy_from_slice(&bytes[..len]);
+            return Ok((len, from));
+        }
         self.socket.try_recv_from(buf)
     }
 
     fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let flights = self.net.fabric.send(self.net.me, to, bytes.len(), world_ns());
+        let flights = self.net.fabric.send(self.net.me, to, bytes, world_ns());
         flights.into_iter().flatten().try_for_each(|flight| self.launch(bytes, to, flight))
     }
 
     async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+        tokio::select! {
+            biased;
+            result = self.socket.readable() => result,
+            () = self.net.fabric.injected(self.net.me) => Ok(()),
+        }
     }
 
     async fn writable(&self) -> io::Result<()> {

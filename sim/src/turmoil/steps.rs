@@ -64,6 +64,13 @@ impl Runner<'_> {
             }),
             Action::Leave { nodes } => self.each(nodes, |r, h| r.hosts[h].order(Order::Leave)),
             Action::ForceLeave { nodes, on } => self.force_leave(nodes, on.as_ref()),
+            Action::Replay { nodes, window } => self.each(nodes, |r, h| {
+                let since = r.now.saturating_sub(window.as_nanos());
+                r.injections.extend(r.fabric.replays(h as u32, since, r.now));
+            }),
+            Action::Garbage { nodes, count } => self.each(nodes, |r, h| {
+                r.injections.extend(r.fabric.garbage(h as u32, *count, r.now));
+            }),
             // The others were refused when the plan was made.
             _ => {}
         }
@@ -113,6 +120,14 @@ impl Runner<'_> {
                 let next = (f.next + f.every).min(f.until);
                 self.flapping.insert(n, Flapping { next, isolated, ..f });
             }
+        }
+    }
+
+    /// Datagrams that no agent sends arrive when it is time.
+    pub(super) fn injects(&mut self) {
+        let now = self.now;
+        for x in self.injections.extract_if(.., |x| x.at <= now) {
+            self.fabric.inject(x);
         }
     }
 
