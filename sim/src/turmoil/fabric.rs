@@ -39,6 +39,9 @@ struct Place {
     on: bool,
 }
 
+/// What one host sent: when, to whom, the bytes.
+type Sent = VecDeque<(u64, u32, Vec<u8>)>;
+
 #[derive(Debug)]
 struct State {
     seed: u64,
@@ -51,7 +54,7 @@ struct State {
     datagrams: BTreeMap<u64, u64>,
     segments: BTreeMap<u64, u64>,
     /// What each node sent of late, if the scenario wants it back: time, to whom, bytes.
-    history: Option<Vec<VecDeque<(u64, u32, Vec<u8>)>>>,
+    history: Option<Vec<Sent>>,
     /// What was put into each node's socket.
     inboxes: Vec<VecDeque<(SocketAddr, Vec<u8>)>>,
 }
