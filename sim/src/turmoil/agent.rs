@@ -20,7 +20,7 @@ use net_tokio::{
     http::{HttpConfig, HttpStreams},
     view::AgentInfo,
 };
-use quorate_core::{Config, Counter, Durable, Name, Node};
+use quorate_core::{Config, Counter, Durable, Label, Name, Node, Record};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinSet,
@@ -128,6 +128,23 @@ pub(super) async fn software(slot: Arc<Slot>) -> ::turmoil::Result {
     std::future::pending().await
 }
 
+fn info(own: &Record, label: Label) -> AgentInfo {
+    let at = |port| vec![SocketAddr::new(own.addr.ip(), port)];
+    AgentInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: String::new(),
+        name: own.name.clone(),
+        id: own.id,
+        label,
+        role: own.role,
+        advertise: own.addr,
+        domain: "consul".to_owned(),
+        alt_domain: None,
+        dns_addrs: at(DNS_PORT),
+        http_addrs: at(HTTP_PORT),
+    }
+}
+
 /// An agent's process, from start to end.
 async fn process(launch: Launch, slot: &Arc<Slot>) -> Result<(), String> {
     let Launch { number, config, seed, disk, clock, fabric, mut orders, counts } = launch;
@@ -139,23 +156,9 @@ async fn process(launch: Launch, slot: &Arc<Slot>) -> Result<(), String> {
     let http = TcpListener::bind(any(HTTP_PORT)).await.map_err(bound)?;
 
     let (label, accepted_max) = (config.label.clone(), config.limits.streams);
-    let (name, role, advertise) = (config.name.clone(), config.role, config.addr);
     let node = Node::new(config, seed, clock.now()).map_err(|e| e.to_string())?;
-    let id = node.local().record.id;
     let (mut publisher, first) = Publisher::new(&node, label.clone());
-    let info = AgentInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: String::new(),
-        name,
-        id,
-        label,
-        role,
-        advertise,
-        domain: "consul".to_owned(),
-        alt_domain: None,
-        dns_addrs: vec![SocketAddr::new(advertise.ip(), DNS_PORT)],
-        http_addrs: vec![SocketAddr::new(advertise.ip(), HTTP_PORT)],
-    };
+    let info = info(node.local().record.as_ref(), label);
     let (handle, parts) = AgentHandle::new(info, first);
     publisher.connect(parts.view, parts.index);
     let zone = Zone::new(&handle.info, DnsConfig::default()).map_err(|e| e.to_string())?;

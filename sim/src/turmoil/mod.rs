@@ -5,8 +5,9 @@
 //! runtime per host with virtual time. What is simulated: sockets and network (the crate
 //! `turmoil`), the clock, the disk (memory that outlives the process). What turmoil's network
 //! lacks is done at our own sockets: loss of single packets, bursts, duplicates, reordering,
-//! corruption and the MTU of datagrams, replayed and random datagrams; retransmission, so that loss delays a stream instead of
-//! breaking it; silence instead of refusal where no packet gets through.
+//! corruption and the MTU of datagrams, replayed and random datagrams; retransmission, so that
+//! loss delays a stream instead of breaking it; silence instead of refusal where no packet gets
+//! through.
 //!
 //! Guarantees: the same plan gives the same events at the same virtual times; a line that this
 //! layer cannot do is a [`LoadError`] that names line and step, never left out. At the end every
