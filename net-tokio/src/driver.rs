@@ -6,7 +6,7 @@
 //! middle of something, and nothing else ever touches the node.
 //!
 //! Invariant: timers fire only after everything that had arrived was handed in (up to
-//! [`BATCHES`]): firing them with answers unread would accuse members that work.
+//! `BATCHES`): firing them with answers unread would accuse members that work.
 
 mod events;
 mod publish;

@@ -6,7 +6,7 @@
 //! (1), body. Unknown tags are skipped, so that newer members may say more.
 //!
 //! Guarantees: decoding never panics and never allocates for what is not there; a body has one
-//! encoding only: what decodes encodes to the same bytes (see [`strict`]).
+//! encoding only: what decodes encodes to the same bytes (see `strict`).
 
 mod frame;
 mod message;
