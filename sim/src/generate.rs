@@ -133,13 +133,14 @@ const DRAWERS: &[Kind] = &[
     ("leave", |s| {
         let n = s.node();
         s.lose(n, Action::Leave { nodes: NodeSet::one(n) });
-        // Who leaves and comes back while others are cut off may found a cluster of its own.
-        (s.alone[n as usize], s.tells_all) = (true, true);
+        // Who has left does not go back by itself.
+        (s.alone[n as usize], s.forgets) = (true, true);
         s.later(2_000);
         s.maybe_restart(n, StartOptions::default());
     }),
     ("force-leave", |s| {
-        s.tells_all = true;
+        s.forgets = true;
+        s.sent_away += 1;
         s.on_one(|nodes| Action::ForceLeave { nodes, on: None });
     }),
     ("disk", |s| {
@@ -148,7 +149,7 @@ const DRAWERS: &[Kind] = &[
         let n = s.node();
         s.unsure[n as usize] = true;
         // An older copy may know no peers.
-        s.tells_all |= fault != DiskFault::LoseUnsynced;
+        s.alone[n as usize] |= fault != DiskFault::LoseUnsynced;
         s.step(Action::Disk { nodes: NodeSet::one(n), fault });
     }),
     ("clock", |s| {
@@ -172,6 +173,7 @@ const DRAWERS: &[Kind] = &[
             let options = StartOptions { join: Some(s.others(0)), ..Default::default() };
             s.nodes += 1;
             s.alone[s.nodes as usize] = true;
+            s.strangers.push(s.nodes);
             s.step(Action::Start { nodes: NodeSet::one(s.nodes), options });
         }
     }),
@@ -192,11 +194,14 @@ struct Sketch {
     unsure: Vec<bool>,
     /// It may know nobody (started late) or has left: it does not go back by itself.
     alone: Vec<bool>,
-    /// Members were replaced or declared gone: whoever was cut off then knows nobody that is
-    /// still there, so in the end all are told to join.
-    tells_all: bool,
-    /// Nodes that came back elsewhere.
+    /// Members were replaced or declared gone: somebody may know nobody that is still there.
+    forgets: bool,
+    /// Nodes that came late or back elsewhere: whom they do not know cannot find them either.
+    strangers: Vec<u32>,
+    /// How often nodes came back elsewhere.
     moves: u32,
+    /// Operators sent so many away: who starts anew then may know nobody.
+    sent_away: u32,
 }
 
 impl Sketch {
@@ -206,6 +211,11 @@ impl Sketch {
 
     fn others(&self, n: u32) -> NodeSet {
         NodeSet::of((1..=self.nodes).filter(|m| *m != n))
+    }
+
+    /// Does it go back only if it is told to?
+    fn is_alone(&self, n: u32) -> bool {
+        self.alone[n as usize] || self.sent_away > 1
     }
 
     fn direction(&mut self) -> Direction {
@@ -239,10 +249,14 @@ impl Sketch {
     }
 
     fn maybe_restart(&mut self, n: u32, mut options: StartOptions) {
-        self.moves += u32::from(options.new_address);
-        // When several move at once, the known addresses are all old.
-        self.tells_all |= options.fresh || self.moves > 1;
-        if self.alone[n as usize] {
+        if options.new_address {
+            self.strangers.push(n);
+            self.moves += 1;
+        }
+        // A new member is stopped before it knows anybody.
+        self.alone[n as usize] |= options.fresh;
+        self.forgets |= options.fresh;
+        if self.is_alone(n) {
             options.join = Some(self.others(n));
         }
         if self.draws.percent(70) {
@@ -289,12 +303,15 @@ impl Sketch {
         let there = self.last_deaths();
         for &n in &there {
             if self.down[n as usize] {
-                let options = StartOptions { join: Some(self.others(n)), ..Default::default() };
+                let join = self.is_alone(n).then(|| self.others(n));
+                let options = StartOptions { join, ..Default::default() };
                 self.step(Action::Restart { nodes: NodeSet::one(n), options });
             }
         }
-        if self.tells_all {
-            self.step(Action::Join { nodes: NodeSet::All, via: NodeSet::All });
+        // When those who knew a stranger were replaced, or moved as well, it is told whom to join.
+        if !self.strangers.is_empty() && (self.forgets || self.moves > 1) {
+            let nodes = NodeSet::of(self.strangers.clone());
+            self.step(Action::Join { nodes, via: NodeSet::All });
         }
         self.lines.push(Line::Expect(Expect::Within(CALM, Condition::Converged)));
         self.at_ms += CALM.as_nanos() / 1_000_000;
@@ -328,8 +345,10 @@ pub fn generate(seed: u64) -> Scenario {
         down: vec![false; room],
         unsure: vec![false; room],
         alone: vec![false; room],
-        tells_all: false,
+        forgets: false,
+        strangers: Vec::new(),
         moves: 0,
+        sent_away: 0,
     };
     s.step(Action::Join { nodes: NodeSet::All, via: NodeSet::one(1) });
     s.at_ms = CHAOS_FROM_MS;

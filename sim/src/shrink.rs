@@ -83,9 +83,7 @@ impl<F: FnMut(usize)> Shrinker<'_, F> {
         }
         // Nodes that nobody tells to join never agree: that is another failure of the same name.
         // Nor do those that are torn apart before they have met.
-        let ([told, alone, early], before) = (liveness(&candidate), liveness(&self.best));
-        let spoils = told < before[0] || alone > before[1] || early > before[2];
-        if is_liveness(&self.check) && spoils {
+        if is_liveness(&self.check) && Reach::of(&candidate).is_less_than(&Reach::of(&self.best)) {
             return false;
         }
         self.runs += 1;
@@ -215,18 +213,43 @@ fn is_liveness(check: &str) -> bool {
     check.starts_with("within") || check.starts_with("sometimes")
 }
 
-/// Lines that tell nodes to join, starts that do not, and other steps before the cluster formed.
-fn liveness(s: &Scenario) -> [usize; 3] {
-    let told = |l: &Line| matches!(l, Line::At(_, Action::Join { .. }));
-    let alone = |l: &Line| match l {
-        Line::At(_, Action::Restart { options, .. } | Action::Start { options, .. }) => {
-            options.join.is_none()
+/// What lets nodes find each other, or keeps them from it.
+struct Reach {
+    /// Lines that tell nodes to join at the start, and later.
+    told: [usize; 2],
+    /// Starts that do not.
+    alone: usize,
+    /// Other steps before the cluster formed.
+    early: usize,
+    /// Some node moves: who knows only its old address must be told.
+    moves: bool,
+}
+
+impl Reach {
+    fn of(s: &Scenario) -> Self {
+        let mut r = Self { told: [0; 2], alone: 0, early: 0, moves: false };
+        for line in &s.lines {
+            let Line::At(t, action) = line else { continue };
+            let early = *t < FORMED;
+            match action {
+                Action::Join { .. } => r.told[usize::from(!early)] += 1,
+                Action::Restart { options, .. } | Action::Start { options, .. } => {
+                    r.alone += usize::from(options.join.is_none());
+                    r.moves |= options.new_address;
+                    r.early += usize::from(early);
+                }
+                _ => r.early += usize::from(early),
+            }
         }
-        _ => false,
-    };
-    let early = |l: &Line| matches!(l, Line::At(t, _) if *t < FORMED && !told(l));
-    let count = |what: &dyn Fn(&Line) -> bool| s.lines.iter().filter(|l| what(l)).count();
-    [count(&told), count(&alone), count(&early)]
+        r
+    }
+
+    fn is_less_than(&self, before: &Self) -> bool {
+        self.told[0] < before.told[0]
+            || self.moves && self.told[1] < before.told[1]
+            || self.alone > before.alone
+            || self.early > before.early
+    }
 }
 
 /// The scenario without node `n`; none if a line cannot do without it.

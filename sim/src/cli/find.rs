@@ -11,7 +11,7 @@ use sim::{
     sweep::{self, Failed, Sweep},
 };
 
-use super::{Error, Under, seconds, stopwatch};
+use super::{Error, Under, seconds, shown, stopwatch};
 
 fn bar(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
@@ -122,10 +122,10 @@ fn shrink_one(
         s.scenario.lines.len(),
         s.scenario.highest_node(),
         s.runs,
-        path.display()
+        shown(&path)
     );
     println!("  {} at {}: {}", s.failure.check, seconds(s.failure.t), s.failure.message);
-    println!("  repeat: {}", under.repeat(&format!("run {}", path.display())));
+    println!("  repeat: {}", under.repeat(&format!("run {}", shown(&path))));
     Ok(true)
 }
 

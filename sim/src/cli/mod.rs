@@ -4,7 +4,10 @@ mod find;
 mod show;
 mod turmoil;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_core::Tuning;
@@ -165,6 +168,15 @@ enum Command {
         #[arg(long, value_name = "N", requires = "html", default_value_t = sim::render::MAX_EVENTS)]
         max_events: usize,
     },
+    /// Print the trace hash of every scenario and of drawn ones, ten by ten.
+    Hash {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// Threads.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
     /// Run equal seeds under our constants and memberlist's.
     Compare {
         /// Cluster sizes.
@@ -223,6 +235,7 @@ pub(crate) fn main() -> ExitCode {
             show::page(&file, scenario.as_deref(), max_events, &out)
         }
         Command::Render { file, causes_of, node, .. } => show::render(&file, causes_of, node),
+        Command::Hash { seeds, jobs } => show::hash(seeds, jobs),
         Command::Compare { sizes, cases, seeds, csv } => {
             find::compare(&sim::compare::Comparison { sizes, cases, seeds }, csv.as_deref())
         }
@@ -238,6 +251,12 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The path as seen from here, if it is below.
+fn shown(path: &Path) -> std::path::Display<'_> {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display()
 }
 
 /// 12.345s

@@ -1,4 +1,4 @@
-//! `run`, `render`, `list`.
+//! `run`, `render`, `list`, `hash`.
 
 use std::{
     fs::{self, File},
@@ -9,11 +9,12 @@ use std::{
 use sim::{
     Scenario, compare, generate, regress, render, runner,
     scenario::{GOALS, VOCABULARY},
+    sweep::{self, Sweep},
     trace::{self, Event, Sink},
     world::{Options, Outcome},
 };
 
-use super::{Error, Under, seconds, stopwatch};
+use super::{Error, Under, seconds, shown, stopwatch};
 
 fn read(path: &Path) -> Result<Scenario, Error> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -77,7 +78,7 @@ pub(super) fn run(
         if !outcome.failures.is_empty() {
             failed += 1;
             let seed = seed.map_or_else(String::new, |s| format!(" --seed {s}"));
-            println!("  repeat: {}", under.repeat(&format!("run {}{seed}", path.display())));
+            println!("  repeat: {}", under.repeat(&format!("run {}{seed}", shown(path))));
         }
     }
     if files.len() > 1 {
@@ -91,7 +92,7 @@ fn summary(path: &Path, o: &Outcome, wall: f64) {
     let speed = o.end as f64 / 1e9 / wall.max(1e-9);
     println!(
         "{verdict} {}  {} virtual, {} events, {:.0}x real time, hash {:016x}",
-        path.display(),
+        shown(path),
         seconds(o.end),
         o.events,
         speed,
@@ -191,11 +192,13 @@ pub(super) fn list(words: bool, faults: bool, seed: Option<u64>) -> Result<bool,
             format!("case {name:<18} {}", lines.trim_end().replace('\n', "; "))
         }))?;
     } else {
+        let mut lines = Vec::new();
         for path in expand(&[])? {
             let about = read(&path)?.about.into_iter().next().unwrap_or_default();
             let short = path.strip_prefix(regress::SCENARIOS).unwrap_or(&path);
-            println!("{:<44} {about}", short.display());
+            lines.push(format!("{:<44} {about}", short.display()));
         }
+        print_lines(lines.into_iter())?;
     }
     Ok(true)
 }
@@ -206,5 +209,21 @@ pub(super) fn bugs() -> Result<bool, Error> {
     let of_core = quorate_core::Bug::ALL.iter().map(|(_, name, what)| (*name, *what));
     let all = of_core.chain([sim::program::TIMER_BY_WALL_CLOCK]);
     print_lines(all.map(|(name, what)| format!("{name:<26} {what}")))?;
+    Ok(true)
+}
+
+/// The hashes that must be the same in every build and on every machine.
+pub(super) fn hash(seeds: u64, jobs: usize) -> Result<bool, Error> {
+    for path in expand(&[])? {
+        let outcome = runner::run(read(&path)?, Options::default())
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        let short = path.strip_prefix(regress::SCENARIOS).unwrap_or(&path);
+        print_lines([format!("{:016x} {}", outcome.hash, short.display())].into_iter())?;
+    }
+    for first in (0..seeds).step_by(10) {
+        let what = Sweep { first, seeds: (seeds - first).min(10), jobs, ..Sweep::default() };
+        let hash = sweep::sweep(&what, || {}).hash;
+        print_lines([format!("{hash:016x} seeds from {first}")].into_iter())?;
+    }
     Ok(true)
 }

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
-use quorate_core::{Limits, State, Version};
+use quorate_core::{Label, Limits, NodeId, State, Version, wire};
 
 /// Names one invariant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +173,8 @@ impl Observer {
 struct Subject {
     /// What it published, oldest first. The oldest are forgotten.
     published: Vec<(Version, u64)>,
+    /// A refutation that waits for the disk will be of this generation.
+    owed: Option<u64>,
 }
 
 impl Subject {
@@ -233,6 +235,7 @@ impl Checker {
             subject.published.drain(..Subject::KEPT / 2);
         }
         subject.published.push((own.version, own.content));
+        subject.owed = subject.owed.filter(|owed| own.version.generation < *owed);
         Ok(())
     }
 
@@ -332,15 +335,35 @@ impl Checker {
         }
     }
 
-    /// The process at `observer` refuted an accusation and is at `version` now.
+    /// `subject` refuted an accusation and is at `version` now, or will be at the generation that
+    /// it `asked` to have written, once it is.
     ///
     /// # Errors
     /// S6.
-    pub fn refutes(&mut self, subject: u32, version: Version) -> Result<(), Violation> {
-        match self.subject(subject).highest() {
+    pub fn refutes(&mut self, subject: u32, version: Version, asked: u64) -> Result<(), Violation> {
+        let subject = self.subject(subject);
+        match subject.highest() {
+            Some(v) if version <= v && asked > v.generation => {
+                subject.owed = Some(asked);
+                Ok(())
+            }
             Some(v) if version <= v => broken(
                 Invariant::S6,
                 format!("refuted with {version}, which does not exceed its own {v}"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest write of `subject` is on disk and it went on from there.
+    ///
+    /// # Errors
+    /// S6 if a refutation that waited for this generation is still not out.
+    pub fn written(&mut self, subject: u32, generation: u64) -> Result<(), Violation> {
+        match self.subject(subject).owed {
+            Some(owed) if generation >= owed => broken(
+                Invariant::S6,
+                format!("generation {owed} is on disk and the refutation is not out"),
             ),
             _ => Ok(()),
         }
@@ -375,8 +398,9 @@ impl Checker {
             view.listed = round;
             let held = if state.is_live() { State::Alive } else { state };
             // A newcomer learns of the dead without being told that they died.
-            // Nor is it told that somebody gone came back and went again, unseen.
-            let again = view.told.is_some_and(|t| t != State::Alive) && seen.version > before;
+            // Nor is it told that somebody who left came back and failed, unseen.
+            let later = seen.version.generation > before.generation;
+            let again = view.told == Some(State::Left) && state == State::Failed && later;
             let hearsay = !state.is_live() && (view.told.is_none() || again);
             if view.told != Some(held) && !lossy && !hearsay {
                 let told = view.told.map_or("unknown", word);
@@ -456,6 +480,27 @@ pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), 
 pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
     if held > open {
         return broken(Invariant::S8, format!("{held} streams held, {open} are open"));
+    }
+    Ok(())
+}
+
+/// Checks a datagram that the member `own` sends: what a node says of itself is no accusation.
+///
+/// # Errors
+/// S5; S8 if its own cluster cannot read it.
+pub fn own_claims(label: &Label, own: NodeId, datagram: &[u8]) -> Result<(), Violation> {
+    let Ok(body) = wire::open_datagram(label, datagram) else {
+        return broken(Invariant::S8, "a datagram that its own members cannot read".into());
+    };
+    let accuses = |m: wire::Message| match m {
+        wire::Message::Claim(c) => {
+            c.id() == own && matches!(c.state(), State::Suspect | State::Failed)
+        }
+        _ => false,
+    };
+    if wire::messages(body).flatten().flatten().any(accuses) {
+        let message = "it tells others that it is suspect or failed itself".to_owned();
+        return broken(Invariant::S5, message);
     }
     Ok(())
 }

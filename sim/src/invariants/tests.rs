@@ -1,5 +1,9 @@
 //! Each checker is shown a history that breaks its invariant, and one close to it that does not.
 
+use std::sync::Arc;
+
+use quorate_core::{Claim, Evidence, Name, Pairs, Record, Role, Statement};
+
 use super::*;
 
 fn v(generation: u64, incarnation: u32) -> Version {
@@ -89,11 +93,55 @@ fn s4_one_version_with_two_contents() {
 
 #[test]
 fn s6_a_refutation_does_not_exceed_or_wraps() {
-    caught(checker().refutes(1, v(3, 0)), Invariant::S6);
+    caught(checker().refutes(1, v(3, 0), 3), Invariant::S6);
     let mut c = Checker::default();
     c.publishes(seen(1, v(1, u32::MAX))).unwrap();
-    caught(c.refutes(1, v(1, 0)), Invariant::S6);
-    c.refutes(1, v(2, 0)).unwrap();
+    caught(c.refutes(1, v(1, 0), 1), Invariant::S6);
+    c.refutes(1, v(2, 0), 2).unwrap();
+}
+
+#[test]
+fn s6_a_refutation_that_waited_for_the_disk_is_not_out() {
+    let mut c = checker();
+    c.refutes(1, v(3, 0), 4).unwrap();
+    c.written(1, 3).unwrap();
+    caught(c.clone().written(1, 4), Invariant::S6);
+    c.publishes(seen(1, v(4, 0))).unwrap();
+    c.written(1, 4).unwrap();
+}
+
+#[test]
+fn s5_a_node_accuses_itself() {
+    let label = Label::new("dc1").unwrap();
+    let (own, other) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
+    let datagram = |about, statement| {
+        let record = Record {
+            id: about,
+            version: v(1, 0),
+            name: Name::new("n1").unwrap(),
+            addr: "10.0.0.1:8301".parse().unwrap(),
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+        };
+        let head = wire::stream_head(&label);
+        let mut bytes = Vec::new();
+        wire::begin_datagram(&head, &mut bytes);
+        let claim = Claim { record: Arc::new(record), statement };
+        wire::append_message(&wire::Message::Claim(claim), &mut bytes);
+        wire::finish_datagram(&head, &mut bytes);
+        bytes
+    };
+    let accusation = Statement::Suspect { by: other, evidence: Evidence::Silent, witnesses: 0 };
+    caught(own_claims(&label, own, &datagram(own, accusation)), Invariant::S5);
+    caught(own_claims(&label, own, &datagram(own, Statement::Failed { by: own })), Invariant::S5);
+    own_claims(&label, own, &datagram(other, accusation)).unwrap();
+    own_claims(&label, own, &datagram(own, Statement::Left { by: own, prune: false })).unwrap();
+    own_claims(&label, own, &datagram(own, Statement::Alive)).unwrap();
+    let mut damaged = datagram(own, Statement::Alive);
+    damaged.pop();
+    caught(own_claims(&label, own, &damaged), Invariant::S8);
 }
 
 #[test]

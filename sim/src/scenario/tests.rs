@@ -207,6 +207,17 @@ proptest! {
 }
 
 #[test]
+fn the_manual_has_every_word() {
+    let manual = include_str!("../../../docs/simulator.md");
+    for (line, what) in VOCABULARY {
+        assert!(manual.contains(&format!("{line:<64} # {what}\n")), "{line}");
+    }
+    for (name, what, _) in GOALS {
+        assert!(manual.contains(&format!("goal {name:<20} {what}\n")), "{name}");
+    }
+}
+
+#[test]
 fn every_word_of_the_vocabulary_parses() {
     let text: String = VOCABULARY.iter().map(|v| format!("{}\n", v.0)).collect();
     let s = Scenario::parse(&text).unwrap();

@@ -7,18 +7,19 @@
 use std::net::SocketAddr;
 
 use quorate_core::{
-    Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, Role,
-    StreamEvent, StreamId, wire,
+    Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
+    Role, StreamEvent, StreamId,
 };
 
 use super::{
     LoadError, World,
-    host::{Input, OnStream, Order, Process},
+    events::is_running,
+    host::{Input, Joining, OnStream, Order, Process},
     queue::Plan,
 };
 use crate::{
     disk::{AtCrash, Found},
-    invariants::{self, Invariant, Violation},
+    invariants,
     keyed::Purpose,
     scenario::StartOptions,
     trace::Kind,
@@ -30,8 +31,10 @@ const BATCH: usize = 64;
 const STEP_NS: u64 = 1_000_000;
 /// A write to disk takes between these.
 const WRITE_NS: (u64, u64) = (200_000, 5_000_000);
-/// A join that did not work is tried again after this.
+/// A round of joins in which nobody answered is followed by another one after this.
 const JOIN_RETRY_NS: u64 = 2_000_000_000;
+/// Within a round the next address is contacted so long after the one before.
+const JOIN_NEXT_NS: u64 = 1_000_000;
 /// A process ends so long after its leave is through.
 const EXIT_NS: u64 = 50_000_000;
 /// In a large cluster each node's list is compared this often.
@@ -206,11 +209,24 @@ impl World {
             Input::Persisted { token, cause } => {
                 self.cause = cause;
                 self.with_node(h, |node, now| node.handle_persisted(now, token));
+                self.checks_owed(h, token);
             }
             Input::Command { what, cause } => {
                 self.cause = cause;
                 self.obeys(h, &what);
             }
+        }
+    }
+
+    /// All that the node asked for is on disk: what it held back for that must be out now.
+    fn checks_owed(&mut self, h: usize, token: PersistToken) {
+        let host = &self.hosts[h];
+        if let Some((last, generation)) = host.asked
+            && last == token
+            && is_running(host)
+        {
+            let checked = self.checker.written(host.identity, generation);
+            self.check(h, checked);
         }
     }
 
@@ -304,7 +320,9 @@ impl World {
             datagrams += 1;
             largest = largest.max(buffer.len());
             if self.is_small {
-                self.check_own_claims(h, &node, &buffer);
+                let own = node.local().record.id;
+                let checked = invariants::own_claims(&label(), own, &buffer);
+                self.check(h, checked);
             }
             self.send(h, t.to, buffer);
             if datagrams > self.limits.transmits + 2 * invariants::OUTPUTS_MAX {
@@ -330,27 +348,6 @@ impl World {
         self.arm(h);
     }
 
-    /// S5: what a node says of itself is never an accusation.
-    fn check_own_claims(&mut self, h: usize, node: &Node, bytes: &[u8]) {
-        let Ok(body) = wire::open_datagram(&label(), bytes) else {
-            let message = "a datagram that its own members cannot read".to_owned();
-            return self.check(h, Err(Violation { invariant: Invariant::S8, message }));
-        };
-        let own = node.local().record.id;
-        let accuses = |m: &wire::Message| match m {
-            wire::Message::Claim(c) => {
-                let accusing =
-                    matches!(c.state(), quorate_core::State::Suspect | quorate_core::State::Failed);
-                c.id() == own && accusing
-            }
-            _ => false,
-        };
-        if wire::messages(body).flatten().flatten().any(|m| accuses(&m)) {
-            let message = "it tells others that it is suspect or failed itself".to_owned();
-            self.check(h, Err(Violation { invariant: Invariant::S5, message }));
-        }
-    }
-
     /// In a large cluster: is it this node's turn to have its list compared?
     pub(super) fn is_listing_due(&self, h: usize) -> bool {
         self.is_small || self.now - self.hosts[h].listed_at >= LISTING_NS
@@ -358,7 +355,7 @@ impl World {
 
     fn persists(&mut self, h: usize, p: Persist) {
         let generation = p.state.generation;
-        self.hosts[h].minted = generation;
+        self.hosts[h].asked = Some((p.token, generation));
         self.note(h, Kind::Persist, None, (0, generation), || {
             (String::new(), format!("generation {generation}"))
         });
@@ -432,16 +429,26 @@ impl World {
         let Some(node) = &mut host.node else { return };
         match (node.command(now, command), what) {
             (Ok(CommandOutcome::Joining(id)), _) => host.joining.id = Some(id),
-            (Err(_), Order::Join) => self.join_later(h),
+            (Err(_), Order::Join) => self.join_ended(h, false),
             _ => {}
         }
         self.drain(h);
     }
 
-    /// A join did not work: the next target, a while later.
-    pub(super) fn join_later(&mut self, h: usize) {
-        let life = self.hosts[h].life;
-        self.queue.plan(self.now + JOIN_RETRY_NS, Plan::Join(h as u32, life));
+    /// An address answered or did not: on to the next one, until a round met somebody.
+    pub(super) fn join_ended(&mut self, h: usize, met: bool) {
+        let host = &mut self.hosts[h];
+        let joining = &mut host.joining;
+        joining.id = None;
+        joining.met |= met;
+        let is_round_over = (joining.tries as usize).is_multiple_of(joining.targets.len());
+        if is_round_over && joining.met {
+            *joining = Joining::default();
+            return;
+        }
+        let wait = if is_round_over { JOIN_RETRY_NS } else { JOIN_NEXT_NS };
+        let life = host.life;
+        self.queue.plan(self.now + wait, Plan::Join(h as u32, life));
     }
 
     pub(super) fn joins_again(&mut self, h: usize, life: u32) {

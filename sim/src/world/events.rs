@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use quorate_core::{Counter, Event, LocalState, Node, Record, Version};
+use quorate_core::{Counter, Event, LocalState, Node, Record};
 use siphasher::sip::SipHasher13;
 
 use super::{World, host::Host};
@@ -55,25 +55,16 @@ impl World {
         }
         let (kind, goal) = match event {
             Event::Refuted { version, .. } => {
-                let (identity, minted) = (self.hosts[h].identity, self.hosts[h].minted);
-                // A new generation counts once it is on disk; that it was asked for is enough.
-                let version = if minted > version.generation {
-                    Version { generation: minted, incarnation: 0 }
-                } else {
-                    *version
-                };
-                let checked = self.checker.refutes(identity, version);
+                let (identity, asked) = (self.hosts[h].identity, self.hosts[h].asked);
+                let asked = asked.map_or(0, |(_, generation)| generation);
+                let checked = self.checker.refutes(identity, *version, asked);
                 self.check(h, checked);
                 (Kind::Refuted, "")
             }
             Event::JoinFinished { id, result, .. } => {
-                let joining = &mut self.hosts[h].joining;
-                let ours = joining.id == Some(*id);
-                if ours && result.is_ok() {
-                    *joining = Default::default();
-                } else if ours {
-                    joining.id = None;
-                    self.join_later(h);
+                let ours = self.hosts[h].joining.id == Some(*id);
+                if ours {
+                    self.join_ended(h, result.is_ok());
                 }
                 (Kind::JoinFinished, if result.is_ok() { "" } else { "join-refused" })
             }

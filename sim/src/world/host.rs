@@ -76,6 +76,8 @@ pub(super) struct Joining {
     pub tries: u32,
     /// The attempt under way.
     pub id: Option<JoinId>,
+    /// Somebody answered in this round, which goes on to the last address all the same.
+    pub met: bool,
 }
 
 /// Isolated and back in turns.
@@ -136,8 +138,8 @@ pub(super) struct Host {
     pub revision: u64,
     /// Its own version when it was last looked at; none before it took part.
     pub published: Option<Version>,
-    /// The generation that its node last asked to have written.
-    pub minted: u64,
+    /// What its node last asked to have written, and the generation in it.
+    pub asked: Option<(PersistToken, u64)>,
     /// When it last listed its members for the checker.
     pub listed_at: u64,
     /// When its link out is free again (bandwidth).
@@ -182,7 +184,7 @@ impl Host {
             flapping: None,
             revision: 0,
             published: None,
-            minted: 0,
+            asked: None,
             listed_at: 0,
             link_free_at: 0,
             well_since: 0,
@@ -252,6 +254,7 @@ impl Host {
         self.waking = false;
         self.joining = Joining::default();
         self.published = None;
+        self.asked = None;
         self.paused_until = 0;
         self.starved = (0, 1);
     }

@@ -120,7 +120,7 @@ impl World {
         let mut targets = via.numbers(self.highest());
         targets.retain(|n| *n != me && (*n as usize) < self.hosts.len());
         if !targets.is_empty() && self.hosts[h].is_up() {
-            self.hosts[h].joining = Joining { targets, tries: 0, id: None };
+            self.hosts[h].joining = Joining { targets, ..Joining::default() };
             self.order(h, Order::Join);
         }
     }
