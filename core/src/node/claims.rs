@@ -227,7 +227,7 @@ impl Node {
             }
             // An earlier life of ours that our disk does not know of.
             if plausible(mine, theirs) {
-                self.mint_generation(now, theirs.generation);
+                self.mint_generation(theirs.generation);
             } else {
                 self.stats.count(Counter::ImplausibleClaim);
             }
@@ -276,7 +276,7 @@ impl Node {
                 }
                 self.publish(now, Version { incarnation, ..self.me.version });
             }
-            _ => self.mint_generation(now, self.me.version.generation),
+            _ => self.mint_generation(self.me.version.generation),
         }
         let version = self.me.version;
         self.event(Event::Refuted { by, version });
@@ -302,8 +302,7 @@ impl Node {
     }
 
     /// A generation above `above` and all of ours; used once it is on disk.
-    pub(super) fn mint_generation(&mut self, now: Instant, above: u64) {
-        let _ = now;
+    pub(super) fn mint_generation(&mut self, above: u64) {
         if self.storage.gate.is_some_and(|(_, g)| g > above) {
             return;
         }

@@ -147,6 +147,8 @@ impl Node {
     /// # Errors
     /// [`ConfigError`]: an address nobody can reach, or numbers that cannot work.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
+        // Nothing is due before the generation is on disk.
+        let _ = now;
         config.check()?;
         let durable = config.durable.clone();
         let me = Arc::new(Record {
@@ -194,7 +196,7 @@ impl Node {
         if node.broken(Bug::LostSelfRecord) {
             node.storage.durable.generation = 0;
         }
-        node.mint_generation(now, 0);
+        node.mint_generation(0);
         Ok(node)
     }
 
@@ -238,7 +240,7 @@ impl Node {
                 }
             }
         }
-        self.finish(now);
+        self.finish();
     }
 
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
@@ -267,7 +269,7 @@ impl Node {
         while let Some(t) = self.timers.pop(now) {
             self.on_timer(now, t);
         }
-        self.finish(now);
+        self.finish();
     }
 
     fn on_timer(&mut self, now: Instant, t: Timer) {
@@ -307,7 +309,7 @@ impl Node {
         } else if self.state == LocalState::Running {
             self.publish(now, version);
         }
-        self.finish(now);
+        self.finish();
     }
 
     /// Carries out what an operator or application asks for.
@@ -329,7 +331,7 @@ impl Node {
                 CommandOutcome::Done
             }
         };
-        self.finish(now);
+        self.finish();
         Ok(outcome)
     }
 
@@ -457,8 +459,7 @@ impl Node {
 
     // ---- shared by the modules ----
 
-    fn finish(&mut self, now: Instant) {
-        let _ = now;
+    fn finish(&mut self) {
         if self.state != LocalState::Starting {
             self.flush_news();
         }

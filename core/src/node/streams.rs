@@ -77,7 +77,7 @@ impl Node {
             StreamEvent::Finished => self.on_finished(now, id),
             StreamEvent::Failed(e) => self.on_stream_failed(now, id, e),
         }
-        self.finish(now);
+        self.finish();
     }
 
     fn on_accepted(&mut self, now: Instant, id: StreamId, from: SocketAddr) {

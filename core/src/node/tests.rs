@@ -427,3 +427,93 @@ fn a_left_of_an_older_incarnation_does_not_take_the_version_down() {
     let m = w.hosts[0].node.members().next().unwrap();
     assert_eq!((m.state, m.record.version.incarnation), (State::Left, 4));
 }
+
+/// No probes of anybody's own accord: what is seen comes from the rule under test.
+fn without_regular_probes(w: &mut World) {
+    for h in &mut w.hosts {
+        h.node.timers.stop(super::timers::Timer::Probe);
+    }
+}
+
+/// Nothing that is queued or written leaves this node any more.
+fn hush(w: &mut World, i: usize) {
+    w.hosts[i].node.queue = super::gossip::Queue::default();
+    w.hosts[i].node.out.clear();
+}
+
+fn says(w: &World, of: usize, statement: Statement) -> Claim {
+    Claim { record: w.hosts[of].node.local().record, statement }
+}
+
+#[test]
+fn a_generation_waits_for_its_own_write_and_not_for_an_earlier_one() {
+    let mut w = World::joined(2);
+    let node = &mut w.hosts[0].node;
+    let earlier = node.persist();
+    node.mint_generation(1);
+    let own = node.poll_persist().unwrap().token;
+    node.handle_persisted(w.now, earlier);
+    assert_eq!(node.local().record.version.generation, 1, "used before it was on disk");
+    node.handle_persisted(w.now, own);
+    assert_eq!(node.local().record.version.generation, 2);
+}
+
+#[test]
+fn what_one_forgot_the_other_forgets_and_their_digests_agree() {
+    let mut w = World::joined(3);
+    w.hosts[2].up = false;
+    w.run(secs(6));
+    assert_eq!(w.state(1, 2), Some(State::Failed));
+    w.hosts[0].node.forget(NodeId::from_bytes([2; 16]));
+    w.run(secs(20));
+    assert_eq!(w.state(1, 2), None, "still listed where it was not forgotten");
+    assert_eq!(w.hosts[0].node.digest(), w.hosts[1].node.digest());
+}
+
+#[test]
+fn who_missed_a_refutation_looks_once_more_before_it_declares_a_failure() {
+    let mut w = World::joined(5);
+    without_regular_probes(&mut w);
+    let by = NodeId::from_bytes([2; 16]);
+    let statement = Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 2 };
+    let accusation = says(&w, 1, statement);
+    w.hosts[0].node.learn(w.now, &accusation, super::claims::Origin::Own);
+    hush(&mut w, 0);
+    w.run(secs(6));
+    let failed = w.hosts[0].events.iter().any(|e| matches!(e, Event::Failed { .. }));
+    assert!(!failed, "a live member was declared failed without a last look");
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+}
+
+#[test]
+fn a_lost_ping_is_repeated_before_anybody_else_is_asked() {
+    let mut w = World::joined(2);
+    without_regular_probes(&mut w);
+    let target = NodeId::from_bytes([1; 16]);
+    w.hosts[0].node.start_probe(w.now, target, super::probe::Kind::Verify);
+    w.hosts[0].node.out.clear();
+    w.run(Duration::from_millis(400));
+    assert!(w.hosts[0].node.probes.is_empty(), "one lost packet kept the probe open");
+    assert_eq!(w.hosts[0].node.stats().get(Counter::ProbesLate), 0);
+}
+
+#[test]
+fn one_ping_is_enough_for_two_that_hold_each_other_for_gone() {
+    let mut w = World::joined(2);
+    without_regular_probes(&mut w);
+    let by = NodeId::from_bytes([9; 16]);
+    for (at, of) in [(0, 1), (1, 0)] {
+        let failed = says(&w, of, Statement::Failed { by });
+        w.hosts[at].node.learn(w.now, &failed, super::claims::Origin::Own);
+        hush(&mut w, at);
+    }
+    // The caller has refuted meanwhile; only it knows.
+    let mut version = w.hosts[0].node.local().record.version;
+    version.incarnation += 1;
+    w.hosts[0].node.publish(w.now, version);
+    hush(&mut w, 0);
+    let target = NodeId::from_bytes([1; 16]);
+    w.hosts[0].node.start_probe(w.now, target, super::probe::Kind::Contact);
+    w.drain();
+    assert_eq!((w.state(0, 1), w.state(1, 0)), (Some(State::Alive), Some(State::Alive)));
+}

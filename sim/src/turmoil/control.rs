@@ -23,20 +23,8 @@ use super::{
 use crate::{
     keyed::{Keyed, Purpose},
     scenario::{Action, Expect, Goal, Line, Scenario, StartOptions},
+    world::host::Process,
 };
-
-/// Whether there is a process, and what its absence looks like from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Process {
-    /// Never started. The host is not there either.
-    Never,
-    /// Runs.
-    Up,
-    /// Ended; the host answers that nobody listens.
-    Ended,
-    /// The whole host is silent.
-    Off,
-}
 
 /// A node and where it runs now.
 pub(super) struct Host {

@@ -7,9 +7,10 @@ use quorate_core::NodeId;
 
 use super::{
     Change, MemberEvent,
-    control::{Host, Process, Runner},
+    control::{Host, Runner},
 };
 use crate::scenario::{Expect, Line};
+use crate::world::host::Process;
 
 /// Undisturbed for this long, nobody has a reason to hold a member failed.
 const GRACE_NS: u64 = 10_000_000_000;

@@ -2,10 +2,11 @@
 
 use super::{
     agent::Order,
-    control::{Flapping, Process, Runner, name},
+    control::{Flapping, Runner, name},
     fabric::address,
 };
 use crate::scenario::{Action, ClockLine, NodeSet, StartOptions};
+use crate::world::host::Process;
 
 impl Runner<'_> {
     /// A step's time has come.

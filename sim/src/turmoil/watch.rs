@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use net_tokio::view::{Member, Status};
 use quorate_core::{NodeId, Version};
 
-use super::control::{Host, Process, Runner};
+use super::control::{Host, Runner};
 use crate::scenario::{Condition, Expect, Held, Line, NodeSet, Scenario, Viewers};
+use crate::world::host::Process;
 
 /// One line that is checked over a span of time.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ const PORT: u16 = 8301;
 
 /// Whether there is a process, and what its absence looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Process {
+pub(crate) enum Process {
     /// Never started. The host is not there either.
     Never,
     /// Runs.

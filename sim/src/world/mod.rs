@@ -8,7 +8,7 @@
 mod datagram;
 mod drive;
 mod events;
-mod host;
+pub(crate) mod host;
 mod queue;
 mod steps;
 mod stream;
