@@ -22,6 +22,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod bootstrap;
 mod bounded;
 mod config;
 mod digest;
@@ -36,14 +37,16 @@ mod stats;
 mod time;
 pub mod wire;
 
+pub use bootstrap::{Attempt, Ballot, ClusterId, MAX_VOTERS, Memory, Outcome, Stage, Voter};
 pub use bounded::{BoundedString, BoundedVec, TooLong};
 pub use config::{Config, ConfigError, Limits, Patience, Tuning};
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
 pub use merge::{Order, compare, plausible};
 pub use node::{Local, LocalState, Member, Node};
 pub use output::{
-    Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, KnownPeer, Persist,
-    PersistToken, StreamAction, StreamError, StreamEvent, StreamId, Transmit,
+    BootstrapConflict, BootstrapState, BootstrapStatus, Command, CommandError, CommandOutcome,
+    Durable, Event, JoinError, JoinId, KnownPeer, Persist, PersistToken, Quorum, QuorumVoter,
+    StreamAction, StreamError, StreamEvent, StreamId, Transmit,
 };
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;

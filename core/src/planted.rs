@@ -7,7 +7,7 @@ macro_rules! bugs {
     ($($variant:ident = $name:literal, $doc:literal;)+) => {
         /// One rule of the protocol, broken.
         #[allow(unreachable_pub, dead_code)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Bug { $(#[doc = $doc] $variant,)+ }
 
         #[allow(unreachable_pub, dead_code)]
@@ -42,4 +42,10 @@ bugs! {
         "who left is forgotten without a trace";
     StreamLeaks = "stream-leaks",
         "a stream that was reset stays in the list for ever";
+    MajorityPromises = "majority-promises",
+        "an attempt is committed when a majority of its servers promised";
+    BallotForgetsAccepted = "ballot-forgets-accepted",
+        "a later round decides an attempt without regard to what was accepted before";
+    EraStays = "era-stays",
+        "a server that refuses or releases a promise may give it again";
 }

@@ -136,6 +136,7 @@ impl Node {
             _ => self.drop_suspicion(id),
         }
         self.announce(claim, before);
+        self.track_server(now, claim);
         match claim.statement {
             Statement::Alive => self.settle_name(now, &claim.record),
             Statement::Suspect { by, evidence, witnesses } => {
@@ -227,6 +228,9 @@ impl Node {
             }
             // An earlier life of ours that our disk does not know of.
             if plausible(mine, theirs) {
+                if theirs.generation > self.storage.durable.generation {
+                    self.bootstrap_doubt(now);
+                }
                 self.mint_generation(theirs.generation);
             } else {
                 self.stats.count(Counter::ImplausibleClaim);

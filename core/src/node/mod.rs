@@ -7,6 +7,7 @@
 //! `gossip` spreads; `streams` and `sync` exchange in bulk; `leave` and `upkeep` are the rest of
 //! a member's life; `table` and `timers` are the data.
 
+mod bootstrap;
 mod claims;
 mod gossip;
 mod leave;
@@ -90,6 +91,8 @@ enum Outgoing {
     Message { to: SocketAddr, message: Message, known: Option<NodeId> },
     /// What is known of one member, to somebody who is behind.
     Claim { to: SocketAddr, about: NodeId },
+    /// Where this server stands in the bootstrap agreement.
+    Report { to: SocketAddr, echo: Cookie },
     /// Queued claims only.
     Gossip { to: SocketAddr, id: NodeId },
 }
@@ -123,6 +126,7 @@ pub struct Node {
     syncing: sync::SyncState,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
+    bootstrap: bootstrap::Bootstrap,
     queue: gossip::Queue,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
@@ -150,7 +154,12 @@ impl Node {
         // Nothing is due before the generation is on disk.
         let _ = now;
         config.check()?;
-        let durable = config.durable.clone();
+        let mut durable = config.durable.clone();
+        let mut rng = Random::new(seed);
+        let fresh = durable.bootstrap.birth == 0 && config.role.is_server();
+        if fresh {
+            durable.bootstrap.birth = rng.u64().max(1);
+        }
         let me = Arc::new(Record {
             id: durable.id,
             version: Version { generation: durable.generation, incarnation: 0 },
@@ -162,9 +171,15 @@ impl Node {
             meta: config.meta.clone(),
         });
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
+        let memory = durable.bootstrap.clone();
+        #[cfg(feature = "planted-bugs")]
+        let bug = config.tuning.bug;
+        #[cfg(not(feature = "planted-bugs"))]
+        let bug = None;
         let mut node = Self {
+            bootstrap: bootstrap::Bootstrap::new(durable.id, config.role, memory, fresh, bug),
             head: wire::stream_head(&config.label),
-            rng: Random::new(seed),
+            rng,
             me,
             state: LocalState::Starting,
             table: table::Table::default(),
@@ -252,6 +267,7 @@ impl Node {
             Message::Nack(n) => self.on_nack(now, n),
             Message::Leave(l) => self.on_leave(now, from, l),
             Message::LeaveAck(a) => self.on_leave_ack(now, a),
+            Message::BootstrapReport(r) => self.on_bootstrap_report(now, r),
             // Messages of streams have no business in a datagram.
             _ => self.stats.count(Counter::DropMalformed),
         }
@@ -293,22 +309,24 @@ impl Node {
             Timer::Stream(id) => self.on_stream_timeout(now, id),
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),
+            Timer::Bootstrap => self.on_bootstrap_timer(now),
         }
     }
 
     /// The state of `token` and all before it is on stable storage.
     pub fn handle_persisted(&mut self, now: Instant, token: PersistToken) {
-        let Some((gate, generation)) = self.storage.gate else { return };
-        if token < gate || self.state == LocalState::Left {
+        if self.state == LocalState::Left {
             return;
         }
-        self.storage.gate = None;
-        let version = Version { generation, incarnation: 0 };
-        if self.state == LocalState::Starting {
-            self.start_running(now, version);
-        } else if self.state == LocalState::Running {
-            self.publish(now, version);
+        if let Some((_, generation)) = self.storage.gate.take_if(|g| g.0 <= token) {
+            let version = Version { generation, incarnation: 0 };
+            if self.state == LocalState::Starting {
+                self.start_running(now, version);
+            } else if self.state == LocalState::Running {
+                self.publish(now, version);
+            }
         }
+        self.bootstrap_persisted(now, token);
         self.finish();
     }
 
@@ -383,6 +401,10 @@ impl Node {
                 if let Some(c) = self.claim_about(about) {
                     wire::append_message(&Message::Claim(c), buf);
                 }
+                to
+            }
+            Outgoing::Report { to, echo } => {
+                wire::append_message(&Message::BootstrapReport(self.bootstrap_report(echo)), buf);
                 to
             }
             Outgoing::Gossip { to, id } => {

@@ -46,6 +46,8 @@ pub(super) enum Timer {
     Leave,
     /// Leave without confirmation.
     LeaveEnd,
+    /// The next round of reports between servers.
+    Bootstrap,
 }
 
 #[derive(Debug, Default)]

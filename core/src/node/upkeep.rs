@@ -65,6 +65,7 @@ impl Node {
         self.rng.shuffle(&mut self.rejoin.peers);
         self.rejoin.began = now;
         self.on_rejoin_timer(now);
+        self.start_bootstrap(now);
     }
 
     /// Contacts peers of an earlier run: some at once until one of them is a live member, then

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::strict;
 use crate::{
+    bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
     identity::{Label, Name, NodeId, Version},
     record::{Claim, Record, State},
@@ -111,6 +112,19 @@ pub struct LeaveAck {
     pub cookie: Cookie,
     /// Who confirms.
     pub from: NodeId,
+}
+
+/// Where a server stands in the bootstrap agreement; from a client, a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapReport {
+    /// Who tells.
+    pub from: Sender,
+    /// To be echoed, so that the sender knows whom it hears.
+    pub cookie: Cookie,
+    /// The receiver's own cookie, as heard last; 0: none yet.
+    pub echo: Cookie,
+    /// What is on the sender's disk.
+    pub memory: Memory,
 }
 
 /// What a stream is for.
@@ -277,6 +291,7 @@ messages! {
     6 Claim(Claim) "gossip about one member",
     7 Leave(Leave) "a leave to be confirmed",
     8 LeaveAck(LeaveAck) "confirms a leave",
+    9 BootstrapReport(BootstrapReport) "where a server stands in the bootstrap agreement",
     16 Hello(Hello) "opens a stream",
     17 Welcome(Welcome) "accepts a stream",
     18 Reject(Reject) "refuses a stream",

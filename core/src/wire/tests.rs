@@ -18,6 +18,19 @@ fn record(n: u8) -> Record {
     }
 }
 
+fn memory() -> Memory {
+    let id = NodeId::from_bytes([7; 16]);
+    let addr = "[::1]:8300".parse().unwrap();
+    let voter = Voter { id, birth: u64::MAX, era: u64::MAX, addr };
+    let attempt = Arc::new(Attempt {
+        cluster: ClusterId::from_random([9; 16]),
+        voters: BoundedVec::new(vec![voter; MAX_VOTERS]).unwrap(),
+    });
+    let ballot = Ballot { round: u32::MAX, owner: id };
+    let stage = Stage::Promised { attempt, ballot, accepted: Some((ballot, Outcome::Commit)) };
+    Memory { birth: u64::MAX, era: u64::MAX, stage }
+}
+
 /// One of every message.
 fn samples() -> Vec<Message> {
     let (r, id) = (record(1), NodeId::from_bytes([2; 16]));
@@ -36,6 +49,7 @@ fn samples() -> Vec<Message> {
         Message::Claim(claim(suspect)),
         Message::Leave(Leave { cookie: 8, claim: left.clone() }),
         Message::LeaveAck(LeaveAck { cookie: 8, from: id }),
+        Message::BootstrapReport(BootstrapReport { from, cookie: 1, echo: 2, memory: memory() }),
         Message::Hello(Hello {
             purpose: Purpose::Probe { cookie: 3, target: id },
             record: r.clone(),

@@ -87,6 +87,11 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
+        Event::Bootstrap { status } => info(format!("bootstrap: {}", status.state)),
+        Event::BootstrapConflict { server, conflict } => Some((
+            Level::ERROR,
+            format!("bootstrap: {} ({}): {conflict:?}", server.name, server.addr),
+        )),
     }
 }
 
