@@ -215,14 +215,28 @@ impl Node {
     fn report_to(&mut self, id: NodeId) {
         let Some(to) = self.table.get(id).map(|e| e.record.addr) else { return };
         let echo = self.bootstrap.peers.get(&id).map_or(0, |p| p.cookie);
-        self.transmit(Outgoing::Report { to, echo });
+        self.transmit(Outgoing::Report { to, id, echo });
     }
 
-    /// What goes out: what is on disk when it does.
-    pub(super) fn bootstrap_report(&self, echo: Cookie) -> BootstrapReport {
-        let cookie = self.bootstrap.cookies[0];
+    /// What goes out: what is on disk when it does. An answer is asked for as long as there is
+    /// none, or none that is recent while the quorum is not final.
+    pub(super) fn bootstrap_report(
+        &self,
+        now: Instant,
+        to: NodeId,
+        echo: Cookie,
+    ) -> BootstrapReport {
         let memory = self.bootstrap_memory().clone();
-        BootstrapReport { from: self.sender(), cookie, echo, memory }
+        let heard = self.bootstrap.peers.get(&to).and_then(|p| p.heard);
+        let settled = matches!(memory.stage, Stage::Final { .. });
+        let ask = heard.is_none_or(|at| !settled && now.since(at) >= REPORT_EVERY);
+        BootstrapReport {
+            from: self.sender(),
+            cookie: self.bootstrap.cookies[0],
+            echo,
+            ask,
+            memory,
+        }
     }
 
     pub(super) fn on_bootstrap_report(&mut self, now: Instant, r: BootstrapReport) {
@@ -251,9 +265,9 @@ impl Node {
                 self.hear_server(&record, r.memory);
             }
         }
-        if !answers && self.me.role.is_server() && self.bootstrap.answers_left > 0 {
+        if r.ask && self.me.role.is_server() && self.bootstrap.answers_left > 0 {
             self.bootstrap.answers_left -= 1;
-            self.transmit(Outgoing::Report { to: record.addr, echo: r.cookie });
+            self.transmit(Outgoing::Report { to: record.addr, id, echo: r.cookie });
         }
         self.advance_bootstrap(now);
     }

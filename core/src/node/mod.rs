@@ -92,7 +92,7 @@ enum Outgoing {
     /// What is known of one member, to somebody who is behind.
     Claim { to: SocketAddr, about: NodeId },
     /// Where this server stands in the bootstrap agreement.
-    Report { to: SocketAddr, echo: Cookie },
+    Report { to: SocketAddr, id: NodeId, echo: Cookie },
     /// Queued claims only.
     Gossip { to: SocketAddr, id: NodeId },
 }
@@ -355,11 +355,10 @@ impl Node {
 
     /// Writes the next datagram into `buf`, which is cleared first.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let _ = now;
         while let Some(next) = self.out.pop_front() {
             wire::begin_datagram(&self.head, buf);
             let empty = buf.len();
-            let to = self.write(next, buf);
+            let to = self.write(now, next, buf);
             if buf.len() == empty {
                 continue;
             }
@@ -371,7 +370,7 @@ impl Node {
         None
     }
 
-    fn write(&mut self, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
+    fn write(&mut self, now: Instant, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
         match o {
             Outgoing::Ping { to, target, cookie } => {
                 let root = self.table.digest.root();
@@ -403,8 +402,9 @@ impl Node {
                 }
                 to
             }
-            Outgoing::Report { to, echo } => {
-                wire::append_message(&Message::BootstrapReport(self.bootstrap_report(echo)), buf);
+            Outgoing::Report { to, id, echo } => {
+                let report = self.bootstrap_report(now, id, echo);
+                wire::append_message(&Message::BootstrapReport(report), buf);
                 to
             }
             Outgoing::Gossip { to, id } => {

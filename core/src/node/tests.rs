@@ -10,6 +10,8 @@ use core::{net::SocketAddr, time::Duration};
 
 use crate::*;
 
+mod bootstrap;
+
 struct Host {
     node: Node,
     up: bool,

@@ -123,6 +123,8 @@ pub struct BootstrapReport {
     pub cookie: Cookie,
     /// The receiver's own cookie, as heard last; 0: none yet.
     pub echo: Cookie,
+    /// An answer is wanted.
+    pub ask: bool,
     /// What is on the sender's disk.
     pub memory: Memory,
 }

@@ -49,7 +49,13 @@ fn samples() -> Vec<Message> {
         Message::Claim(claim(suspect)),
         Message::Leave(Leave { cookie: 8, claim: left.clone() }),
         Message::LeaveAck(LeaveAck { cookie: 8, from: id }),
-        Message::BootstrapReport(BootstrapReport { from, cookie: 1, echo: 2, memory: memory() }),
+        Message::BootstrapReport(BootstrapReport {
+            from,
+            cookie: 1,
+            echo: 2,
+            ask: true,
+            memory: memory(),
+        }),
         Message::Hello(Hello {
             purpose: Purpose::Probe { cookie: 3, target: id },
             record: r.clone(),
