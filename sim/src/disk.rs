@@ -54,6 +54,8 @@ pub struct Disk<T = PersistToken> {
     sequence: u64,
     writing: Option<Pending<T>>,
     waiting: Option<Pending<T>>,
+    /// A copy that was put aside.
+    backup: Option<Durable>,
     full: bool,
     lose_unsynced: bool,
     tear_next: bool,
@@ -66,6 +68,7 @@ impl<T> Default for Disk<T> {
             sequence: 0,
             writing: None,
             waiting: None,
+            backup: None,
             full: false,
             lose_unsynced: false,
             tear_next: false,
@@ -103,7 +106,19 @@ impl<T> Disk<T> {
         self.writing.is_some()
     }
 
+    /// Writes the older copy. A change of what must never be forgotten goes to the other one,
+    /// too, before anybody is told: a damaged copy then costs nothing that was acknowledged.
     fn store(&mut self, state: Durable, readable: bool) {
+        let vital = |s: &Durable| (s.id, s.generation, s.bootstrap.clone());
+        let other = self.slots[self.newest()].as_ref();
+        let both = readable && other.is_none_or(|s| vital(&s.state) != vital(&state));
+        if both {
+            self.put(state.clone(), readable);
+        }
+        self.put(state, readable);
+    }
+
+    fn put(&mut self, state: Durable, readable: bool) {
         self.sequence += 1;
         let at = (self.sequence % 2) as usize;
         self.slots[at] = Some(Slot { sequence: self.sequence, state, readable });
@@ -138,6 +153,15 @@ impl<T> Disk<T> {
                 self.damage(newest);
             }
             DiskFault::Corrupt => self.damage((coin % 2) as usize),
+            DiskFault::Backup => {
+                self.backup = self.slots[newest].as_ref().map(|s| s.state.clone());
+            }
+            DiskFault::Restore => {
+                if let Some(state) = self.backup.clone() {
+                    self.slots = [None, None];
+                    self.store(state, true);
+                }
+            }
             DiskFault::Full => self.full = true,
             DiskFault::Ok => {
                 self.full = false;

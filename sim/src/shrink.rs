@@ -300,13 +300,16 @@ fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> boo
         Line::Net(_) => vec![],
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
+        Line::Server(s) => vec![&mut s.nodes],
         Line::At(_, action) => action_sets(action),
         Line::Expect(Expect::Within(_, Condition::Held { nodes, viewers, .. }))
         | Line::Expect(Expect::For { nodes, viewers, .. }) => match viewers {
             Viewers::Everywhere => vec![nodes],
             Viewers::On(set) => vec![nodes, set],
         },
-        Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => vec![voters],
+        Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => {
+            voters.iter_mut().collect()
+        }
         Line::Expect(_) => vec![],
     };
     sets.iter_mut().all(|set| edit(set))

@@ -84,6 +84,10 @@ kinds! {
     NameConflict = "name-conflict",
     /// The node noticed that it had been away.
     Paused = "paused",
+    /// A server wrote down a step of the bootstrap agreement, or a client learned of a quorum.
+    Bootstrap = "bootstrap",
+    /// A server does not fit the bootstrap of this one.
+    BootstrapConflict = "bootstrap-conflict",
     /// Events were lost.
     Lost = "lost",
     /// An expectation is met.

@@ -6,12 +6,14 @@
 //! Guarantee: each `fed` fact is checked against all that was fed before; cost per event is
 //! constant, per listing linear.
 
+mod quorum;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
 use quorate_core::{Label, Limits, NodeId, State, Version, wire};
+pub use quorum::Quorums;
 
 /// Names one invariant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub enum Invariant {
     S8,
     /// Arbitrary bytes never panic.
     S10,
+    /// No two quorums share a voter, and no promise is forgotten.
+    S11,
 }
 
 impl Invariant {
@@ -49,6 +53,7 @@ impl Invariant {
             Self::S7 => "S7-events",
             Self::S8 => "S8-cap",
             Self::S10 => "S10-panic",
+            Self::S11 => "S11-quorum",
         }
     }
 }
@@ -191,6 +196,8 @@ impl Subject {
 pub struct Checker {
     subjects: Vec<Subject>,
     observers: Vec<Observer>,
+    /// S11.
+    pub quorums: Quorums,
     /// Lists come rarely: members that were never told may already be held failed or left.
     rare_lists: bool,
 }

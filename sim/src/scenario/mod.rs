@@ -60,6 +60,8 @@ pub enum Line {
     Link(LinkLine),
     /// Clocks, from the start.
     Clock(ClockLine),
+    /// What a server was told, unlike the others.
+    Server(ServerLine),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -122,6 +124,17 @@ pub struct ClockLine {
     pub step: Option<Offset>,
 }
 
+/// `n4 expect 5`: these are servers, told this in place of what the first line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLine {
+    /// Which nodes.
+    pub nodes: NodeSet,
+    /// `expect N`; 0: joins an existing quorum only.
+    pub expect: u8,
+    /// `bootstrap`: the first server, on its own.
+    pub bootstrap: bool,
+}
+
 /// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
@@ -133,6 +146,10 @@ pub enum DiskFault {
     Full,
     /// Bits flip in one of the two copies.
     Corrupt,
+    /// A backup of it is made.
+    Backup,
+    /// The backup is put back: what was written since is lost. Takes effect at the next start.
+    Restore,
     /// Writes work again.
     Ok,
 }
@@ -232,8 +249,9 @@ pub enum Condition {
     Converged,
     /// `n3 alive everywhere`
     Held { nodes: NodeSet, held: Held, viewers: Viewers },
-    /// `quorum n1 n2 n3`
-    Quorum { voters: NodeSet },
+    /// `quorum n1 n2 n3`: this voter set; without nodes: one and the same on all servers that can
+    /// reach each other.
+    Quorum { voters: Option<NodeSet> },
 }
 
 /// A line that is checked. The example shows each field.
@@ -246,6 +264,8 @@ pub enum Expect {
     For { lasts: Time, nodes: NodeSet, not: bool, held: Held, viewers: Viewers },
     /// `never false-failed`
     NeverFalseFailed,
+    /// `never quorum`
+    NeverQuorum,
     /// `sometimes suspicion-refuted`
     Sometimes(Goal),
 }

@@ -1,8 +1,10 @@
 //! Text to scenario: the file, set-up lines and expectations. Steps are in `steps`.
 
+use quorate_core::MAX_VOTERS;
+
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
-    MAX_LINES, MAX_NODES, Scenario, Viewers,
+    MAX_LINES, MAX_NODES, Scenario, ServerLine, Viewers,
     goals::Goal,
     lex::{self, Words},
     steps,
@@ -105,6 +107,7 @@ impl Line {
             Self::Net(_) => vec![],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
+            Self::Server(s) => vec![&s.nodes],
             Self::At(_, action) => action.node_sets(),
             Self::Expect(e) => e.node_sets(),
         }
@@ -119,10 +122,11 @@ impl Expect {
             Viewers::On(set) => vec![nodes, set],
         };
         match self {
-            Self::Within(_, Condition::Converged) | Self::NeverFalseFailed | Self::Sometimes(_) => {
-                vec![]
-            }
-            Self::Within(_, Condition::Quorum { voters }) => vec![voters],
+            Self::Within(_, Condition::Converged)
+            | Self::NeverFalseFailed
+            | Self::NeverQuorum
+            | Self::Sometimes(_) => vec![],
+            Self::Within(_, Condition::Quorum { voters }) => voters.iter().collect(),
             Self::Within(_, Condition::Held { nodes, viewers, .. }) => with(nodes, viewers),
             Self::For { nodes, viewers, .. } => with(nodes, viewers),
         }
@@ -137,7 +141,7 @@ fn cluster_line(w: &mut Words<'_>) -> Result<Cluster, ParseError> {
         c.servers = small(w.number(0, u64::from(nodes))?);
     }
     if w.take("expect") {
-        let most = u64::from(c.servers.min(255));
+        let most = u64::from(c.servers.min(MAX_VOTERS as u32));
         c.expect = Some(u8::try_from(w.number(1, most)?).unwrap_or(u8::MAX));
     }
     if w.take("seed") {
@@ -154,9 +158,12 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "at" | "within" | "for" | "never" | "sometimes" => w.skip(),
+        "net" | "link" | "clock" | "server" | "at" | "within" | "for" | "never" | "sometimes" => {
+            w.skip();
+        }
         _ => {
-            let what = "`net`, `link`, `clock`, `at`, `within`, `for`, `never` or `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `at`, `within`, `for`, `never` or \
+                        `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -164,17 +171,29 @@ fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
         "net" => Line::Net(settings(w)?),
         "link" => Line::Link(link(w)?),
         "clock" => Line::Clock(clock(w, false)?),
+        "server" => Line::Server(server(w)?),
         "at" => Line::At(w.time()?, steps::action(w)?),
         "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
         "for" => Line::Expect(lasting(w)?),
         "never" => {
-            w.need("false-failed")?;
-            Line::Expect(Expect::NeverFalseFailed)
+            let quorum = w.choice(&[("false-failed", false), ("quorum", true)])?;
+            Line::Expect(if quorum { Expect::NeverQuorum } else { Expect::NeverFalseFailed })
         }
         _ => Line::Expect(Expect::Sometimes(
             w.value("a goal (`sim list --words` names them) or a counter", Goal::by_name)?,
         )),
     })
+}
+
+/// `n4 expect 5`, `n4 bootstrap`, or `n4` alone: no expect.
+fn server(w: &mut Words<'_>) -> Result<ServerLine, ParseError> {
+    let nodes = nodes(w)?;
+    let bootstrap = w.take("bootstrap");
+    let mut expect = 0;
+    if !bootstrap && w.take("expect") {
+        expect = u8::try_from(w.number(0, MAX_VOTERS as u64)?).unwrap_or(u8::MAX);
+    }
+    Ok(ServerLine { nodes, expect, bootstrap })
 }
 
 /// `latency 1ms..20ms loss 1% ...`, each word once.
@@ -287,7 +306,8 @@ fn condition(w: &mut Words<'_>) -> Result<Condition, ParseError> {
         return Ok(Condition::Converged);
     }
     if w.take("quorum") {
-        return Ok(Condition::Quorum { voters: nodes(w)? });
+        let voters = if w.is_done() { None } else { Some(nodes(w)?) };
+        return Ok(Condition::Quorum { voters });
     }
     if w.peek() != "all" && lex::span(w.peek()).is_none() {
         return Err(w.expected("`converged`, `quorum`, or a node such as n1"));

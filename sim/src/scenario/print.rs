@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, DiskFault, Expect, Held, Line, LinkLine,
-    LinkSettings, Scenario, StartOptions, Viewers,
+    LinkSettings, Scenario, ServerLine, StartOptions, Viewers,
 };
 
 impl fmt::Display for Scenario {
@@ -36,6 +36,7 @@ impl fmt::Display for Line {
             Self::Net(s) => write!(f, "net{s}"),
             Self::Link(l) => write!(f, "link {l}"),
             Self::Clock(c) => write!(f, "clock {c}"),
+            Self::Server(s) => write!(f, "server {s}"),
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -102,6 +103,17 @@ impl fmt::Display for ClockLine {
     }
 }
 
+impl fmt::Display for ServerLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.nodes)?;
+        match (self.bootstrap, self.expect) {
+            (true, _) => f.write_str(" bootstrap"),
+            (false, 0) => Ok(()),
+            (false, n) => write!(f, " expect {n}"),
+        }
+    }
+}
+
 impl DiskFault {
     /// Word by fault: parser and printer read this table.
     pub(super) const WORDS: &[(&str, Self)] = &[
@@ -109,6 +121,8 @@ impl DiskFault {
         ("torn", Self::Torn),
         ("full", Self::Full),
         ("corrupt", Self::Corrupt),
+        ("backup", Self::Backup),
+        ("restore", Self::Restore),
         ("ok", Self::Ok),
     ];
 }
@@ -212,7 +226,8 @@ impl fmt::Display for Condition {
         match self {
             Self::Converged => f.write_str("converged"),
             Self::Held { nodes, held, viewers } => write!(f, "{nodes} {held} {viewers}"),
-            Self::Quorum { voters } => write!(f, "quorum {voters}"),
+            Self::Quorum { voters: None } => f.write_str("quorum"),
+            Self::Quorum { voters: Some(set) } => write!(f, "quorum {set}"),
         }
     }
 }
@@ -230,6 +245,7 @@ impl fmt::Display for Expect {
                 Ok(())
             }
             Self::NeverFalseFailed => f.write_str("never false-failed"),
+            Self::NeverQuorum => f.write_str("never quorum"),
             Self::Sometimes(goal) => write!(f, "sometimes {}", goal.name()),
         }
     }

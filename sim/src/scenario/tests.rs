@@ -84,6 +84,8 @@ fn fault() -> impl Strategy<Value = DiskFault> {
         DiskFault::Torn,
         DiskFault::Full,
         DiskFault::Corrupt,
+        DiskFault::Backup,
+        DiskFault::Restore,
         DiskFault::Ok,
     ])
 }
@@ -149,7 +151,7 @@ fn expect() -> impl Strategy<Value = Expect> {
             held,
             viewers
         }),
-        set().prop_map(|voters| Condition::Quorum { voters }),
+        proptest::option::of(set()).prop_map(|voters| Condition::Quorum { voters }),
     ];
     prop_oneof![
         (time(), condition).prop_map(|(t, c)| Expect::Within(t, c)),
@@ -157,6 +159,7 @@ fn expect() -> impl Strategy<Value = Expect> {
             |(lasts, nodes, not, held, viewers)| Expect::For { lasts, nodes, not, held, viewers }
         ),
         Just(Expect::NeverFalseFailed),
+        Just(Expect::NeverQuorum),
         (0..GOALS.len()).prop_map(|i| Expect::Sometimes(Goal::Named(i))),
     ]
 }
@@ -166,6 +169,10 @@ fn line() -> impl Strategy<Value = Line> {
         1 => settings().prop_map(Line::Net),
         1 => link().prop_map(Line::Link),
         1 => clock(false).prop_map(Line::Clock),
+        1 => (set(), 0u8..=16, any::<bool>()).prop_map(|(nodes, expect, bootstrap)| {
+            let expect = if bootstrap { 0 } else { expect };
+            Line::Server(ServerLine { nodes, expect, bootstrap })
+        }),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]

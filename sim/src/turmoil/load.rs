@@ -123,6 +123,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Net(s) => settings(s),
         Line::Link(l) => link(l),
         Line::Clock(c) => clock(c),
+        Line::Server(_) => Err("its agents are all told the same"),
         Line::At(_, a) => action(a),
         Line::Expect(e) => expect(e),
     }
@@ -175,7 +176,9 @@ fn action(a: &Action) -> Result<(), &'static str> {
 
 fn expect(e: &Expect) -> Result<(), &'static str> {
     match e {
-        Expect::Within(_, Condition::Quorum { .. }) => Err("agents have no voters yet"),
+        Expect::Within(_, Condition::Quorum { .. }) | Expect::NeverQuorum => {
+            Err("the quorum of an agent is not looked at")
+        }
         Expect::Sometimes(Goal::Named(i)) => match GOALS.get(*i) {
             Some((name, _, GoalSource::Events)) if !SEEN_GOALS.contains(name) => {
                 Err("this does not show in the view of an agent")

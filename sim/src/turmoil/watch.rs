@@ -27,7 +27,9 @@ impl Watch {
             let Line::Expect(expect) = l else { return None };
             let lasts = match expect {
                 Expect::Within(d, _) | Expect::For { lasts: d, .. } => *d,
-                Expect::NeverFalseFailed | Expect::Sometimes(_) => return None,
+                Expect::NeverFalseFailed | Expect::NeverQuorum | Expect::Sometimes(_) => {
+                    return None;
+                }
             };
             let base = scenario.base_time(line);
             let (from, until) = (base.as_nanos(), base.saturating_add(lasts).as_nanos());
@@ -55,7 +57,7 @@ impl Runner<'_> {
                 Expect::For { nodes, not, held, viewers, .. } => {
                     self.is_held_by_all(nodes, *held, *not, viewers)
                 }
-                Expect::NeverFalseFailed | Expect::Sometimes(_) => Ok(()),
+                Expect::NeverFalseFailed | Expect::NeverQuorum | Expect::Sometimes(_) => Ok(()),
             };
             let waits = matches!(w.expect, Expect::Within(..));
             self.watches[i].done = due || waits == result.is_ok();

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
-    Role, StreamEvent, StreamId,
+    StreamEvent, StreamId,
 };
 
 use super::{
@@ -94,17 +94,11 @@ impl World {
 
     fn config(&self, h: usize, durable: Durable) -> Config {
         let host = &self.hosts[h];
-        let cluster = &self.scenario.cluster;
-        let role = if host.number <= cluster.servers {
-            Role::Server { port: 8300, expect: cluster.expect.unwrap_or(0), bootstrap: false }
-        } else {
-            Role::Client
-        };
         Config {
             name: host.name.clone(),
             addr: host.addr,
             label: label(),
-            role,
+            role: self.role(host.number),
             tags: Pairs::default(),
             meta: Pairs::default(),
             durable,
@@ -341,6 +335,7 @@ impl World {
         self.check(h, checked);
         let revision = node.revision();
         self.hosts[h].node = Some(node);
+        self.checks_memory(h);
         if revision != self.hosts[h].revision {
             self.hosts[h].revision = revision;
             self.changed(h);

@@ -73,6 +73,7 @@ impl World {
                 (Kind::LeaveFinished, "")
             }
             Event::NameConflict { .. } => (Kind::NameConflict, "name-conflict"),
+            Event::BootstrapConflict { .. } => (Kind::BootstrapConflict, "bootstrap-conflict"),
             Event::Paused { .. } => (Kind::Paused, "paused"),
             Event::Lost { .. } => {
                 self.checker.loses_events(h as u32);
@@ -88,6 +89,9 @@ impl World {
             Event::LeaveFinished { confirmed } => format!("{confirmed} confirmed"),
             Event::NameConflict { other, holder } => {
                 format!("{} is {} and {}", other.name, holder.id, other.id)
+            }
+            Event::BootstrapConflict { server, conflict } => {
+                format!("{}: {conflict:?}", server.name)
             }
             Event::Paused { gap_ms } => format!("{gap_ms} ms"),
             Event::Lost { count } => format!("{count} events"),

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use quorate_core::{Instant, JoinId, Name, Node, PersistToken, StreamError, Version};
+use quorate_core::{Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version};
 
 use super::queue::Side;
 use crate::{clock::Clock, disk::Disk, program::NodeClock};
@@ -138,6 +138,8 @@ pub(super) struct Host {
     pub revision: u64,
     /// Its own version when it was last looked at; none before it took part.
     pub published: Option<Version>,
+    /// What its server had on disk of the bootstrap when it was last looked at.
+    pub memory: Option<Memory>,
     /// What its node last asked to have written, and the generation in it.
     pub asked: Option<(PersistToken, u64)>,
     /// When it last listed its members for the checker.
@@ -184,6 +186,7 @@ impl Host {
             flapping: None,
             revision: 0,
             published: None,
+            memory: None,
             asked: None,
             listed_at: 0,
             link_free_at: 0,

@@ -280,6 +280,11 @@ impl World {
     fn disk_fault(&mut self, h: usize, fault: DiskFault) {
         let n = u64::from(self.hosts[h].number);
         let coin = self.keyed.bits(Purpose::Disk, !n, self.now);
+        if fault == DiskFault::Restore
+            && let Some((id, ..)) = self.identities.get(self.hosts[h].identity as usize)
+        {
+            self.checker.quorums.restored(*id);
+        }
         if self.hosts[h].disk.fault(fault, coin) {
             self.begin_write(h);
         }

@@ -55,10 +55,15 @@ fn expectations_fail_when_they_should() {
 }
 
 #[test]
-fn quorum_lines_are_a_load_error_until_they_are_built() {
-    let s = Scenario::parse("cluster 3 servers 3\nwithin 5s quorum n1 n2 n3\n").unwrap();
-    let error = run(s, Options::default()).unwrap_err();
-    assert!(matches!(error, LoadError::NotBuilt(_)), "{error}");
+fn a_quorum_must_be_the_one_that_is_expected() {
+    let start = "cluster 4 servers 4 expect 3 seed 1\nat 0s join all via n1\n";
+    for (lines, check) in [
+        ("at 5s heal\nwithin 1s quorum n1 n2\n", "within-quorum"),
+        ("at 0s partition n1 n2 | n3 n4\nwithin 9s quorum\n", "within-quorum"),
+        ("never quorum\n", "never-quorum"),
+    ] {
+        assert_eq!(fails(&format!("{start}{lines}")), check, "{lines}");
+    }
 }
 
 #[test]

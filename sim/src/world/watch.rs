@@ -104,6 +104,7 @@ impl World {
         let line = self.scenario.lines[self.watches[i].line].to_string();
         let check = match &self.watches[i].expect {
             Expect::Within(_, Condition::Held { held, .. }) => format!("within-{held}"),
+            Expect::Within(_, Condition::Quorum { .. }) => "within-quorum".to_owned(),
             _ => "within-converged".to_owned(),
         };
         self.fail(h, check, format!("`{line}`: {what}"));
@@ -118,7 +119,8 @@ impl World {
                     self.subjects(nodes).try_for_each(|s| self.is_held(h, s, *held, false))
                 })
             }
-            Condition::Quorum { .. } => Ok(()),
+            Condition::Quorum { voters: Some(set) } => self.is_quorum(set),
+            Condition::Quorum { voters: None } => self.is_one_quorum(),
         }
     }
 
@@ -246,7 +248,7 @@ impl World {
     }
 
     /// Live nodes in groups that can reach each other, over others if need be.
-    fn groups(&self) -> Vec<Vec<usize>> {
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
         let mut left: Vec<usize> = (1..self.hosts.len()).filter(|h| self.takes_part(*h)).collect();
         if self.network.is_whole() {
             return vec![left];
