@@ -48,4 +48,6 @@ bugs! {
         "a later round decides an attempt without regard to what was accepted before";
     EraStays = "era-stays",
         "a server that refuses or releases a promise may give it again";
+    PromiseNotOnDisk = "promise-not-on-disk",
+        "a step of the bootstrap is told before it is on disk";
 }

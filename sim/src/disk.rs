@@ -260,7 +260,8 @@ mod tests {
     fn torn_corrupt_and_full_do_what_they_say() {
         let mut d = written(2);
         d.fault(DiskFault::Torn, 0);
-        assert_eq!(d.load(), Found::State(state(3)), "the older one, raised by two");
+        assert_eq!(d.load(), Found::State(state(4)), "the other copy, raised by two");
+        let mut d = written(2);
         d.fault(DiskFault::Corrupt, 0);
         d.fault(DiskFault::Corrupt, 1);
         assert_eq!(d.load(), Found::Unreadable);

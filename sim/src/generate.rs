@@ -373,9 +373,12 @@ pub fn generate(seed: u64) -> Scenario {
         s.later(wait);
     }
     s.calm_down();
+    let mut draws = Draws::new(seed, Purpose::Draw, 2);
+    let expect = (servers > 0 && draws.percent(50))
+        .then(|| u8::try_from(draws.between(1, u64::from(servers))).unwrap_or(1));
     Scenario {
         about: Vec::new(),
-        cluster: Cluster { nodes, servers, expect: None, seed },
+        cluster: Cluster { nodes, servers, expect, seed },
         lines: s.lines,
     }
 }

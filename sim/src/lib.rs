@@ -9,6 +9,7 @@
 //! stream, so taking a step out of a scenario leaves the rest as it was.
 #![forbid(unsafe_code)]
 
+pub mod aim;
 pub mod clock;
 pub mod compare;
 pub mod disk;

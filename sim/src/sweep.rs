@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    generate::generate,
+    aim::Aim,
     keyed::{Keyed, Purpose},
     program::Program,
     runner,
@@ -21,6 +21,8 @@ use crate::{
 /// What to sweep.
 #[derive(Clone, Debug)]
 pub struct Sweep {
+    /// What is drawn.
+    pub aim: Aim,
     /// The first seed.
     pub first: u64,
     /// How many seeds.
@@ -36,6 +38,7 @@ pub struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         Self {
+            aim: Aim::Everything,
             first: 0,
             seeds: 200,
             jobs: 1,
@@ -73,29 +76,14 @@ pub struct Report {
     pub virtual_ns: u128,
 }
 
-/// What a sweep of a hundred seeds or more must have met: if not, it tests less than it says.
-pub const REQUIRED: &[&str] = &[
-    "suspected",
-    "suspicion-refuted",
-    "failed",
-    "left",
-    "merge",
-    "rejoin",
-    "refutation",
-    "indirect-rescue",
-    "paused",
-    "drop-checksum",
-    "stale-claim",
-];
-
 impl Report {
     /// Required goals that no run met; empty for a small sweep.
-    pub fn missed(&self) -> Vec<&'static str> {
+    pub fn missed(&self, aim: Aim) -> Vec<&'static str> {
         if self.runs < 100 {
             return Vec::new();
         }
         let met = |name: &&&str| Goal::by_name(name).is_some_and(|g| self.goals.contains(&g));
-        REQUIRED.iter().filter(|name| !met(name)).copied().collect()
+        aim.required().iter().filter(|name| !met(name)).copied().collect()
     }
 }
 
@@ -113,7 +101,7 @@ pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
             let seed = what.first.wrapping_add(n);
             let options = Options { program: what.program.clone(), ..Options::default() };
             // What is drawn asks for nothing that is not there.
-            let Ok(outcome) = runner::run(generate(seed), options) else { continue };
+            let Ok(outcome) = runner::run(what.aim.draw(seed), options) else { continue };
             progress();
             let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
             results.push((seed, outcome));
@@ -129,10 +117,10 @@ pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
     });
     let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
     results.sort_unstable_by_key(|r| r.0);
-    report(results)
+    report(what.aim, results)
 }
 
-fn report(results: Vec<(u64, Outcome)>) -> Report {
+fn report(aim: Aim, results: Vec<(u64, Outcome)>) -> Report {
     let mut report = Report::default();
     for (seed, o) in results {
         report.runs += 1;
@@ -141,7 +129,7 @@ fn report(results: Vec<(u64, Outcome)>) -> Report {
         report.virtual_ns += u128::from(o.end);
         report.goals.extend(o.goals);
         if let Some(failure) = o.failures.into_iter().next() {
-            report.failed.push(Failed { seed, scenario: generate(seed), failure });
+            report.failed.push(Failed { seed, scenario: aim.draw(seed), failure });
         }
     }
     report

@@ -12,13 +12,17 @@ use std::{
 use quorate_core::{Bug, Tuning};
 use sim::{
     Program, Scenario,
-    generate::generate,
+    aim::Aim,
     program::{NodeClock, TIMER_BY_WALL_CLOCK},
     runner,
     scenario::Line,
     shrink::shrink,
     world::{Failure, Options},
 };
+
+/// Rules whose breach takes an interleaving too rare for a sweep: the exhaustive walk of
+/// `quorate-core` (`bootstrap::model`) finds it.
+const FOUND_BY_THE_MODEL: &[Bug] = &[Bug::BallotForgetsAccepted];
 
 /// Within so many seeds.
 const SEEDS: u64 = 200;
@@ -31,7 +35,8 @@ const THREADS: usize = 2;
 
 fn planted() -> Vec<(&'static str, Program)> {
     let with = |bug| Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() });
-    let mut all: Vec<_> = Bug::ALL.iter().map(|(bug, name, _)| (*name, with(*bug))).collect();
+    let swept = Bug::ALL.iter().filter(|b| !FOUND_BY_THE_MODEL.contains(&b.0));
+    let mut all: Vec<_> = swept.map(|(bug, name, _)| (*name, with(*bug))).collect();
     let clock = NodeClock::Wall;
     all.push((TIMER_BY_WALL_CLOCK.0, Program { clock, ..Program::default() }));
     all
@@ -44,19 +49,25 @@ fn failure(scenario: Scenario, program: &Program) -> Option<Failure> {
 
 /// What is wrong with how a bug is found and made small, or how it went.
 fn hunt(name: &str, program: &Program) -> Result<String, String> {
-    let found = (0..SEEDS).find_map(|seed| Some((seed, failure(generate(seed), program)?)));
-    let (seed, first) = found.ok_or_else(|| format!("{name}: not found in {SEEDS} seeds"))?;
-    if let Some(f) = failure(generate(seed), &Program::default()) {
+    let seeds = |aim: Aim| (0..SEEDS).map(move |seed| (aim, seed));
+    let found = seeds(Aim::Everything)
+        .chain(seeds(Aim::Bootstrap))
+        .find_map(|(aim, seed)| Some((aim, seed, failure(aim.draw(seed), program)?)));
+    let (aim, seed, first) = found.ok_or_else(|| format!("{name}: not found in {SEEDS} seeds"))?;
+    if let Some(f) = failure(aim.draw(seed), &Program::default()) {
         return Err(format!("{name}: seed {seed} fails without it: {}", f.check));
     }
-    let small = shrink(generate(seed), program, BUDGET, |_| {});
+    let small = shrink(aim.draw(seed), program, BUDGET, |_| {});
     let small = small.ok_or_else(|| format!("{name}: seed {seed} fails only sometimes"))?;
     let steps = small.scenario.lines.iter().filter(|l| matches!(l, Line::At(..))).count();
     let nodes = small.scenario.highest_node();
     let mut told = String::new();
     let (check, runs) = (&first.check, small.runs);
-    let _ =
-        write!(told, "{name}: {check} at seed {seed}: {steps} steps, {nodes} nodes ({runs} runs)");
+    let _ = write!(
+        told,
+        "{name}: {check} at seed {seed}{}: {steps} steps, {nodes} nodes ({runs} runs)",
+        aim.flag()
+    );
     if steps > STEPS || nodes > NODES {
         return Err(format!("{told}: too large\n{}", small.scenario));
     }

@@ -17,6 +17,7 @@ use crate::{
         BootstrapConflict, BootstrapState, BootstrapStatus, Event, PersistToken, Quorum,
         QuorumVoter,
     },
+    planted::Bug,
     record::{Claim, Record, Role},
     stats::Counter,
     time::Instant,
@@ -30,7 +31,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often it asks one of them.
 const CHECKS: u8 = 10;
 /// A server whose last answer is older than this is not in contact.
-const CONTACT: Duration = Duration::from_millis(1500);
+const CONTACT: Duration = Duration::from_millis(1000);
 /// The candidates must not have changed for this long before one of them proposes.
 const SETTLE: Duration = Duration::from_millis(100);
 /// A server that expects only itself first gives a join this long to find a quorum.
@@ -93,7 +94,7 @@ impl Bootstrap {
         role: Role,
         memory: Memory,
         fresh: bool,
-        bug: Option<crate::planted::Bug>,
+        bug: Option<Bug>,
     ) -> Self {
         Self {
             agreement: Agreement::new(me, expected(role), memory, bug),
@@ -226,7 +227,9 @@ impl Node {
         to: NodeId,
         echo: Cookie,
     ) -> BootstrapReport {
-        let memory = self.bootstrap_memory().clone();
+        let writing =
+            self.bootstrap.writing.as_ref().filter(|_| self.broken(Bug::PromiseNotOnDisk));
+        let memory = writing.map_or(self.bootstrap_memory(), |w| &w.1).clone();
         let heard = self.bootstrap.peers.get(&to).and_then(|p| p.heard);
         let settled = matches!(memory.stage, Stage::Final { .. });
         let ask = heard.is_none_or(|at| !settled && now.since(at) >= REPORT_EVERY);

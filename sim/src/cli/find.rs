@@ -7,7 +7,9 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::{
-    Scenario, compare, generate, regress, shrink,
+    Scenario,
+    aim::Aim,
+    compare, regress, shrink,
     sweep::{self, Failed, Sweep},
 };
 
@@ -29,6 +31,7 @@ fn silence_panics() {
 
 /// Sweeps; true if nothing failed and every required goal was met.
 pub(super) fn sweep(
+    aim: Aim,
     (first, seeds): (u64, u64),
     jobs: usize,
     max_failures: usize,
@@ -39,7 +42,7 @@ pub(super) fn sweep(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
-    let what = Sweep { first, seeds, jobs, program: under.program()?, max_failures };
+    let what = Sweep { aim, first, seeds, jobs, program: under.program()?, max_failures };
     silence_panics();
     let progress = bar(what.seeds);
     let began = stopwatch();
@@ -59,28 +62,28 @@ pub(super) fn sweep(
         report.hash
     );
     for failed in &report.failed {
-        print_failed(failed, under);
+        print_failed(aim, failed, under);
         if let Some(folder) = keep {
             shrink_one(failed.scenario.clone(), folder, 5000, under)?;
         }
     }
-    let missed = report.missed();
+    let missed = report.missed(aim);
     if !missed.is_empty() {
         println!("never met, so the sweep tests less than it says: {}", missed.join(", "));
     }
     Ok(report.failed.is_empty() && missed.is_empty())
 }
 
-fn print_failed(f: &Failed, under: &Under) {
+fn print_failed(aim: Aim, f: &Failed, under: &Under) {
     let (check, at, node) = (&f.failure.check, seconds(f.failure.t), f.failure.node);
     println!("seed {}: {check} at {at} on n{node}: {}", f.seed, f.failure.message);
-    println!("  repeat: {}", under.repeat(&format!("shrink --seed {}", f.seed)));
+    println!("  repeat: {}", under.repeat(&format!("shrink --seed {}{}", f.seed, aim.flag())));
 }
 
 /// Shrinks a file or a seed; true if it failed and was made small.
 pub(super) fn shrink(
     file: Option<&Path>,
-    seed: Option<u64>,
+    (aim, seed): (Aim, Option<u64>),
     keep: Option<PathBuf>,
     budget: usize,
     under: &Under,
@@ -90,7 +93,7 @@ pub(super) fn shrink(
             let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
             Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?
         }
-        (None, Some(seed)) => generate::generate(seed),
+        (None, Some(seed)) => aim.draw(seed),
         (None, None) => return Err("give a scenario file or --seed".into()),
     };
     silence_panics();

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_core::Tuning;
-use sim::Program;
+use sim::{Program, aim::Aim};
 
 /// Deterministic simulator for quorate clusters.
 #[derive(Debug, Parser)]
@@ -114,6 +114,9 @@ enum Command {
     },
     /// Draw scenarios and run them.
     Sweep {
+        /// Where the faults go.
+        #[arg(long, value_enum, default_value_t)]
+        aim: Aim,
         /// How many seeds.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
@@ -139,6 +142,9 @@ enum Command {
         /// The scenario that a sweep draws for this seed.
         #[arg(long, conflicts_with = "file")]
         seed: Option<u64>,
+        /// Where the faults of that seed go.
+        #[arg(long, value_enum, default_value_t)]
+        aim: Aim,
         /// Write the result into this folder (default: the project's regressions).
         #[arg(long, value_name = "FOLDER")]
         keep: Option<PathBuf>,
@@ -207,6 +213,9 @@ enum Command {
         /// The scenario that a sweep draws for this seed.
         #[arg(long)]
         seed: Option<u64>,
+        /// Where the faults of that seed go.
+        #[arg(long, value_enum, default_value_t)]
+        aim: Aim,
     },
 }
 
@@ -225,11 +234,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Run { files, seed, trace: None, events, layer: Layer::Turmoil, under } => {
             turmoil::run(&files, seed, events, &under)
         }
-        Command::Sweep { seeds, first, jobs, max_failures, keep, under } => {
-            find::sweep((first, seeds), jobs, max_failures, keep.as_deref(), &under)
+        Command::Sweep { aim, seeds, first, jobs, max_failures, keep, under } => {
+            find::sweep(aim, (first, seeds), jobs, max_failures, keep.as_deref(), &under)
         }
-        Command::Shrink { file, seed, keep, budget, under } => {
-            find::shrink(file.as_deref(), seed, keep, budget, &under)
+        Command::Shrink { file, seed, aim, keep, budget, under } => {
+            find::shrink(file.as_deref(), (aim, seed), keep, budget, &under)
         }
         Command::Render { file, html: Some(out), scenario, max_events, .. } => {
             show::page(&file, scenario.as_deref(), max_events, &out)
@@ -241,7 +250,7 @@ pub(crate) fn main() -> ExitCode {
         }
         #[cfg(feature = "planted-bugs")]
         Command::List { bugs: true, .. } => show::bugs(),
-        Command::List { words, faults, seed, .. } => show::list(words, faults, seed),
+        Command::List { words, faults, seed, aim, .. } => show::list(words, faults, (aim, seed)),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

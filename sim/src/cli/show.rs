@@ -7,7 +7,9 @@ use std::{
 };
 
 use sim::{
-    Scenario, compare, generate, regress, render, runner,
+    Scenario,
+    aim::Aim,
+    compare, generate, regress, render, runner,
     scenario::{GOALS, VOCABULARY},
     sweep::{self, Sweep},
     trace::{self, Event, Sink},
@@ -180,9 +182,13 @@ pub(super) fn page(
 }
 
 /// Prints what there is.
-pub(super) fn list(words: bool, faults: bool, seed: Option<u64>) -> Result<bool, Error> {
+pub(super) fn list(
+    words: bool,
+    faults: bool,
+    (aim, seed): (Aim, Option<u64>),
+) -> Result<bool, Error> {
     if let Some(seed) = seed {
-        print_lines(generate::generate(seed).to_string().lines().map(str::to_owned))?;
+        print_lines(aim.draw(seed).to_string().lines().map(str::to_owned))?;
     } else if words {
         print_lines(VOCABULARY.iter().map(|(line, what)| format!("{line:<64} # {what}")))?;
         print_lines(GOALS.iter().map(|(name, what, _)| format!("goal {name:<20} {what}")))?;

@@ -178,6 +178,8 @@ impl Observer {
 struct Subject {
     /// What it published, oldest first. The oldest are forgotten.
     published: Vec<(Version, u64)>,
+    /// Its disk was put back: it may begin anew where it was then.
+    restored: bool,
     /// A refutation that waits for the disk will be of this generation.
     owed: Option<u64>,
 }
@@ -224,6 +226,10 @@ impl Checker {
     pub fn publishes(&mut self, own: Seen) -> Result<(), Violation> {
         let subject = self.subject(own.subject);
         if let Some((version, content)) = subject.published.last().copied() {
+            subject.restored &= own.version <= version;
+            if subject.restored {
+                return Ok(());
+            }
             if own.version < version {
                 return broken(
                     Invariant::S1,
@@ -252,12 +258,18 @@ impl Checker {
     /// S1.
     pub fn begins(&mut self, own: Seen) -> Result<(), Violation> {
         match self.subject(own.subject).highest() {
-            Some(v) if own.version <= v => broken(
+            Some(v) if own.version <= v && !self.subject(own.subject).restored => broken(
                 Invariant::S1,
                 format!("started at {}, although {v} was published before", own.version),
             ),
             _ => self.publishes(own),
         }
+    }
+
+    /// A fault put an older disk under a member.
+    pub fn restored(&mut self, subject: u32, id: NodeId) {
+        self.subject(subject).restored = true;
+        self.quorums.restored(id);
     }
 
     fn subject(&mut self, i: u32) -> &mut Subject {
@@ -354,7 +366,7 @@ impl Checker {
                 subject.owed = Some(asked);
                 Ok(())
             }
-            Some(v) if version <= v => broken(
+            Some(v) if version <= v && !subject.restored => broken(
                 Invariant::S6,
                 format!("refuted with {version}, which does not exceed its own {v}"),
             ),

@@ -99,3 +99,62 @@ fn follows(before: &Memory, now: &Memory) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{Ballot, BoundedVec, Voter};
+    use std::sync::Arc;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn attempt(cluster: u8, voters: &[u8]) -> Arc<Attempt> {
+        let voter = |n: &u8| {
+            let addr = ([127, 0, 0, 1], 8300).into();
+            Voter { id: id(*n), birth: 1, era: 0, addr }
+        };
+        let cluster = ClusterId::from_random([cluster; 16]);
+        let voters = BoundedVec::truncated(voters.iter().map(voter).collect());
+        Arc::new(Attempt { cluster, voters })
+    }
+
+    fn promised(a: &Arc<Attempt>) -> Memory {
+        let (attempt, ballot) = (Arc::clone(a), Ballot::ZERO);
+        Memory { birth: 1, era: 0, stage: Stage::Promised { attempt, ballot, accepted: None } }
+    }
+
+    fn fin(a: &Arc<Attempt>) -> Memory {
+        let stage = Stage::Final { attempt: Arc::clone(a), voter: true };
+        Memory { birth: 1, era: 0, stage }
+    }
+
+    /// Feeds all, then says what is wrong with the last.
+    fn last(all: &[(u8, Memory)]) -> String {
+        let mut q = Quorums::default();
+        let (end, before) = all.split_last().unwrap();
+        before.iter().for_each(|(n, m)| q.remembers(id(*n), m).unwrap());
+        q.remembers(id(end.0), &end.1).map_or_else(|v| v.to_string(), |()| "fine".into())
+    }
+
+    #[test]
+    fn each_breach_of_s11_is_caught() {
+        let (a, b, free) = (attempt(1, &[1, 2]), attempt(2, &[2, 3]), |era| Memory {
+            birth: 1,
+            era,
+            stage: Stage::Free,
+        });
+        let a_final = [(1, promised(&a)), (2, promised(&a)), (1, fin(&a))];
+        assert_eq!(last(&a_final), "fine");
+        assert!(last(&[(1, promised(&a)), (1, fin(&a))]).contains("never promised"));
+        assert!(last(&[(1, promised(&a)), (1, free(0))]).contains("forgotten"));
+        assert_eq!(last(&[(1, promised(&a)), (1, free(1))]), "fine");
+        assert!(last(&[(1, free(1)), (1, free(0))]).contains("the era goes"));
+        assert!(last(&[&a_final[..], &[(1, free(1))]].concat()).contains("left the quorum"));
+        let mut late = promised(&b);
+        late.era = 1;
+        let shared = [(3, promised(&b)), (2, late), (3, fin(&b))];
+        assert!(last(&[&a_final[..], &shared[..]].concat()).contains("a voter of both"));
+    }
+}

@@ -84,6 +84,7 @@ impl World {
 
     /// Have all servers that can reach each other one and the same quorum?
     pub(super) fn is_one_quorum(&self) -> Result<(), Wrong> {
+        let mut any = false;
         for group in self.groups() {
             let is_server = |h: &usize| self.role(self.hosts[*h].number).is_server();
             let mut found = None;
@@ -94,9 +95,10 @@ impl World {
                     let voters = self.numbers_of(&ids);
                     return Err((h, format!("n{h} has a quorum of {voters}, n{first} another")));
                 }
+                any = true;
             }
         }
-        Ok(())
+        if any { Ok(()) } else { Err((0, "no server runs".into())) }
     }
 
     fn no_quorum(&self, h: usize) -> Result<(), Wrong> {

@@ -280,10 +280,11 @@ impl World {
     fn disk_fault(&mut self, h: usize, fault: DiskFault) {
         let n = u64::from(self.hosts[h].number);
         let coin = self.keyed.bits(Purpose::Disk, !n, self.now);
+        let identity = self.hosts[h].identity;
         if fault == DiskFault::Restore
-            && let Some((id, ..)) = self.identities.get(self.hosts[h].identity as usize)
+            && let Some((id, ..)) = self.identities.get(identity as usize)
         {
-            self.checker.quorums.restored(*id);
+            self.checker.restored(identity, *id);
         }
         if self.hosts[h].disk.fault(fault, coin) {
             self.begin_write(h);
