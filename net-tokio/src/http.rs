@@ -9,6 +9,7 @@
 
 mod agent;
 mod api;
+mod bootstrap;
 mod cache;
 mod catalog;
 mod error;

@@ -6,8 +6,8 @@
 //! a temporary file, fsync, rename, fsync of the directory. A load takes the valid slot with the
 //! highest sequence number.
 //!
-//! Invariant: when a save returns, both slots carry the id and generation that were saved (a
-//! change of either is written to both). So a damaged slot costs at most what was not yet
+//! Invariant: when a save returns, both slots carry the id, the generation and the part in the
+//! bootstrap agreement that were saved (a change of any is written to both). So a damaged slot costs at most what was not yet
 //! acknowledged, hence not yet seen by others: one generation. The load goes up by
 //! [`DAMAGE_STEP`] all the same, so that no single fault, nor a guess about which slot it hit,
 //! brings a generation back. Other fields (peers, `left`) may then be one save old.
@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use quorate_core::{Durable, NodeId};
+use quorate_core::{Durable, Memory, NodeId};
 
 pub use format::SlotFault;
 pub use writer::Writer;
@@ -126,11 +126,19 @@ fn io_advice(e: &io::Error) -> &'static str {
 }
 
 /// What a slot on disk holds, as far as saves need it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     sequence: u64,
     id: NodeId,
     generation: u64,
+    bootstrap: Memory,
+}
+
+impl Held {
+    fn new(sequence: u64, state: &Durable) -> Self {
+        let bootstrap = state.bootstrap.clone();
+        Self { sequence, id: state.id, generation: state.generation, bootstrap }
+    }
 }
 
 /// An open, locked data directory.
@@ -182,8 +190,9 @@ impl DataDir {
         let newest = self.newest();
         let first = newest.map_or(0, |slot| 1 - slot);
         self.write_slot(first, state)?;
-        let agrees = |h: Held| h.id == state.id && h.generation == state.generation;
-        if !self.slots[1 - first].is_some_and(agrees) {
+        let vital = |h: &Held| (h.id, h.generation) == (state.id, state.generation);
+        let agrees = |h: &Held| vital(h) && h.bootstrap == state.bootstrap;
+        if !self.slots[1 - first].as_ref().is_some_and(agrees) {
             self.write_slot(1 - first, state)?;
         }
         Ok(())
@@ -192,15 +201,15 @@ impl DataDir {
     fn newest(&self) -> Option<usize> {
         (0..2)
             .filter(|&i| self.slots[i].is_some())
-            .max_by_key(|&i| self.slots[i].map(|h| h.sequence))
+            .max_by_key(|&i| self.slots[i].as_ref().map(|h| h.sequence))
     }
 
     fn write_slot(&mut self, slot: usize, state: &Durable) -> Result<(), PersistError> {
-        let last = self.newest().and_then(|i| self.slots[i]).map_or(0, |h| h.sequence);
+        let last = self.newest().and_then(|i| self.slots[i].as_ref()).map_or(0, |h| h.sequence);
         let sequence = last.saturating_add(1);
         let bytes = format::encode(sequence, state)?;
         self.write_file(SLOTS[slot], &bytes)?;
-        self.slots[slot] = Some(Held { sequence, id: state.id, generation: state.generation });
+        self.slots[slot] = Some(Held::new(sequence, state));
         Ok(())
     }
 
@@ -232,8 +241,7 @@ impl DataDir {
             let Some(bytes) = read_file(&path, format::MAX_BYTES)? else { continue };
             match format::decode(&bytes) {
                 Ok((sequence, state)) => {
-                    let held = Held { sequence, id: state.id, generation: state.generation };
-                    self.slots[i] = Some(held);
+                    self.slots[i] = Some(Held::new(sequence, &state));
                     if best.as_ref().is_none_or(|(s, _)| sequence > *s) {
                         best = Some((sequence, state));
                     }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use quorate_core::{Label, Name, NodeId, Record, Role};
+use quorate_core::{BootstrapStatus, Label, Name, NodeId, Record, Role};
 
 /// Serf's status codes, as `agent/members` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,7 @@ pub struct View {
     members: Vec<Member>,
     by_name: BTreeMap<String, usize>,
     by_ip: BTreeMap<IpAddr, usize>,
+    bootstrap: BootstrapStatus,
 }
 
 impl View {
@@ -96,7 +97,19 @@ impl View {
                 *ip = i;
             }
         }
-        Self { index, local_id, label, members, by_name, by_ip }
+        let bootstrap = BootstrapStatus::default();
+        Self { index, local_id, label, members, by_name, by_ip, bootstrap }
+    }
+
+    /// The same, with what is known of the bootstrap quorum.
+    #[must_use]
+    pub fn with_bootstrap(self, bootstrap: BootstrapStatus) -> Self {
+        Self { bootstrap, ..self }
+    }
+
+    /// The bootstrap quorum as this agent sees it.
+    pub const fn bootstrap(&self) -> &BootstrapStatus {
+        &self.bootstrap
     }
 
     fn sort_key(m: &Member) -> (bool, &str, NodeId) {
@@ -147,25 +160,22 @@ impl View {
         }
     }
 
-    /// The leader, where there can be no doubt: the only live server, told to be on its own.
-    /// Several servers have none until there is an election.
+    /// The leader, where there can be no doubt: the sole voter of a quorum of one, while it is
+    /// alive. Several voters have none until there is an election.
     pub fn leader(&self) -> Option<SocketAddr> {
-        let mut servers = self.live_servers();
-        let only = servers.next()?;
-        if servers.next().is_some() {
-            return None;
-        }
-        match only.record.role {
-            Role::Server { expect: 1, .. } | Role::Server { bootstrap: true, .. } => {
-                Self::server_addr(only)
+        match &self.bootstrap.quorum.as_ref()?.voters[..] {
+            [only] => {
+                let alive = self.live_servers().any(|m| m.record.id == only.id);
+                alive.then_some(only.addr)
             }
             _ => None,
         }
     }
 
-    /// The initial voters (`status/peers`): the lone server until a quorum can be agreed on.
+    /// The voters of the quorum (`status/peers`); none before it is final.
     pub fn peers(&self) -> Vec<SocketAddr> {
-        self.leader().into_iter().collect()
+        let quorum = self.bootstrap.quorum.as_ref();
+        quorum.map_or_else(Vec::new, |q| q.voters.iter().map(|v| v.addr).collect())
     }
 }
 

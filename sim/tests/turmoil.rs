@@ -93,7 +93,9 @@ fn what_this_layer_cannot_do_is_an_error_with_its_line() {
         ("net bandwidth 10000", "bandwidth"),
         ("at 3s link n1 <-> n2 bandwidth 10000", "bandwidth"),
         ("link n1 -> n2 latency 5ms..9ms", "both ways"),
-        ("within 3s quorum n1 n2", "voters"),
+        ("within 3s quorum n1 n2", "quorum"),
+        ("never quorum", "quorum"),
+        ("server n1 expect 3", "told the same"),
         ("sometimes paused", "view"),
         ("at 3s start n21", "20 hosts"),
     ] {

@@ -207,6 +207,17 @@ impl Agent {
         })
     }
 
+    /// Waits until it answers a path with exactly this.
+    ///
+    /// # Panics
+    /// After `within`.
+    pub fn says(&self, path: &str, body: &str, within: Duration) {
+        until(&format!("{}: {path} is {body}", self.name), within, || {
+            let said = self.get(path).body;
+            if said == body { Ok(()) } else { Err(format!("{said}\n{}", self.tail())) }
+        });
+    }
+
     /// Runs a command against this agent.
     pub fn run(&self, words: &[&str]) -> Output {
         let addr = format!("-http-addr={}", self.http());

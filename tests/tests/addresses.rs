@@ -39,8 +39,10 @@ fn dev_needs_nothing_and_commands_find_it() {
     let row: Vec<&str> = out.stdout.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert_eq!(row[..4], ["dev", "127.0.0.1:8301", "alive", "server"]);
     let to = "127.0.0.1:8500".parse().expect("an address");
-    let leader = http::request(to, "GET", "/v1/status/leader").expect("an answer");
-    assert_eq!(leader.body, "\"127.0.0.1:8300\"");
+    quorate_tests::eventually("it leads", SOON, || {
+        let leader = http::request(to, "GET", "/v1/status/leader").expect("an answer");
+        leader.body == "\"127.0.0.1:8300\""
+    });
     dev.signal(rustix::process::Signal::INT);
     assert_eq!(dev.wait(SOON), Some(1), "a server does not leave on Ctrl-C:\n{}", dev.tail());
 }

@@ -20,6 +20,7 @@ fn pair(lab: &Lab) -> (Agent, Agent) {
     let two = lab.agent("agent-two", "127.0.0.11").arg("-join=127.0.0.10");
     let two = two.arg(format!("-node-id={ID_TWO}")).arg("-node-meta=rack:7");
     let (one, two) = (one.start(), two.arg("-node-meta=env:test").start());
+    one.says("/v1/status/leader", "\"127.0.0.10:8300\"", SOON);
     for agent in [&one, &two] {
         agent.sees(&[("agent-one", "alive"), ("agent-two", "alive")], SOON);
     }
@@ -281,7 +282,10 @@ fn agent_self_and_info() {
     let out = one.run(&["info"]);
     assert_eq!((out.code, out.stderr.as_str()), (Some(0), ""));
     let sections: Vec<&str> = out.stdout.lines().filter(|l| !l.starts_with('\t')).collect();
-    assert_eq!(sections, ["agent:", "build:", "consul:", "raft:", "runtime:", "serf_lan:"]);
+    assert_eq!(
+        sections,
+        ["agent:", "bootstrap:", "build:", "consul:", "raft:", "runtime:", "serf_lan:"]
+    );
     for line in out.stdout.lines().filter(|l| l.starts_with('\t')) {
         assert!(line.contains(" = "), "{line:?}");
     }
@@ -295,7 +299,7 @@ fn leaders_hosts_and_metrics() {
     let Some(lab) = lab!() else { return };
     let (one, two) = pair(&lab);
     for agent in [&one, &two] {
-        assert_eq!(agent.get("/v1/status/leader").body, "\"127.0.0.10:8300\"");
+        agent.says("/v1/status/leader", "\"127.0.0.10:8300\"", SOON);
         assert_eq!(agent.get("/v1/status/peers").body, "[\"127.0.0.10:8300\"]");
         let known = agent.get("/v1/catalog/nodes");
         assert_eq!(known.header("x-consul-knownleader"), Some("true"));
@@ -320,10 +324,11 @@ fn leaders_hosts_and_metrics() {
     let nodes = alone.get("/v1/catalog/nodes");
     assert_eq!((nodes.status, nodes.header("x-consul-knownleader")), (200, Some("false")));
 
-    // Two servers that were told to be alone name no leader between them.
-    let other = lab.agent("agent-four", "127.0.0.13").server().arg("-join=127.0.0.10").start();
+    // A server without a number of its own follows the quorum that is there.
+    let other = lab.agent("agent-four", "127.0.0.13").arg("-server").arg("-join=127.0.0.10");
+    let other = other.start();
     other.sees(&[("agent-one", "alive"), ("agent-two", "alive"), ("agent-four", "alive")], SOON);
-    assert_eq!(other.get("/v1/status/leader").body, "\"\"");
+    other.says("/v1/status/leader", "\"127.0.0.10:8300\"", SOON);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn nodes_are_found_by_dns_and_http_at_every_agent() {
         assert_eq!(names, ["agent-one", "agent-two"]);
         let passing = agent.get("/v1/health/state/passing").json();
         assert_eq!(passing.as_array().map(Vec::len), Some(2));
-        assert_eq!(agent.get("/v1/status/leader").body, "\"127.0.0.10:8300\"");
+        agent.says("/v1/status/leader", "\"127.0.0.10:8300\"", JOINED);
     }
 }
 

@@ -67,9 +67,12 @@ fn dispatch(p: &Parsed) -> ExitCode {
         Action::Keygen => keygen(),
         Action::Validate => validate(p),
         Action::Version => print(&version()),
-        Action::ForceLeave | Action::Info | Action::Join | Action::Leave | Action::Members => {
-            client::command(p)
-        }
+        Action::ForceLeave
+        | Action::Info
+        | Action::Join
+        | Action::Leave
+        | Action::Members
+        | Action::Operator => client::command(p),
     }
 }
 

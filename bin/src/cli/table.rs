@@ -57,6 +57,8 @@ pub(crate) enum Action {
     Leave,
     /// Print the member list.
     Members,
+    /// Look at the bootstrap quorum.
+    Operator,
     /// Check configuration files.
     Validate,
     /// Print the version.
@@ -129,7 +131,8 @@ const AGENT_ROLE: &[Flag] = &[
         one(
             "bootstrap-expect",
             "count",
-            "Servers to wait for before the first leader is chosen; 1 is a server on its own.",
+            "Servers that agree on the initial voters once so many are in contact, at most 16; 1 is \
+             a server on its own.",
         ),
     ),
     switch("dev", "Try things out: a server on its own on the loopback address, nothing on disk."),
@@ -335,6 +338,13 @@ pub(crate) const COMMANDS: &[Spec] = &[
         operands: Operands::None,
         about: "Print the members of the cluster",
         flags: &[MEMBERS, CLIENT],
+    },
+    Spec {
+        name: "operator",
+        action: Action::Operator,
+        operands: Operands::Any("bootstrap status"),
+        about: "Print where the bootstrap quorum stands; exit code 2 while there is none",
+        flags: &[CLIENT],
     },
     Spec {
         name: "validate",

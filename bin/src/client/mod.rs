@@ -1,6 +1,7 @@
 //! The commands that talk to a running agent over HTTP. Their lines are what scripts read.
 
 mod addr;
+mod bootstrap;
 mod http;
 mod members;
 
@@ -47,6 +48,7 @@ async fn talk(p: &Parsed, client: &Client) -> ExitCode {
     match p.spec.action {
         Action::Members => members::command(p, client).await,
         Action::Join => join(p, client).await,
+        Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,
         Action::ForceLeave => force_leave(p, client).await,
         _ => info(client).await,

@@ -9,7 +9,7 @@ pub(crate) mod settings;
 
 use std::{io, net::IpAddr, path::PathBuf};
 
-use quorate_core::{NameError, PairsError};
+use quorate_core::{MAX_VOTERS, NameError, PairsError};
 
 use addr::AddrError;
 
@@ -64,8 +64,8 @@ pub(crate) enum ConfigError {
     /// A negative number of servers.
     #[error("bootstrap_expect cannot be {0}. Must be greater than or equal to zero")]
     ExpectNegative(i64),
-    /// More servers than can be told.
-    #[error("bootstrap_expect cannot be {0}: at most 255 servers are possible")]
+    /// More servers than can agree.
+    #[error("bootstrap_expect cannot be {0}: at most {max} servers are possible", max = MAX_VOTERS)]
     ExpectTooLarge(i64),
     /// A datacenter name that DNS and files could not carry.
     #[error(

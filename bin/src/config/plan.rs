@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use net_tokio::dns::{DnsConfig, SoaConfig};
-use quorate_core::{Label, Name, NodeId, Pairs, Role};
+use quorate_core::{Label, MAX_VOTERS, Name, NodeId, Pairs, Role};
 
 use super::{
     ConfigError,
@@ -178,7 +178,10 @@ fn role(mode: Mode, s: &Settings, warnings: &mut Vec<String>) -> Result<Role, Co
     if !server {
         return if bootstrap { Err(ConfigError::BootstrapNeedsServer) } else { Ok(Role::Client) };
     }
-    let expect = u8::try_from(expect).map_err(|_| ConfigError::ExpectTooLarge(expect))?;
+    let expect = u8::try_from(expect)
+        .ok()
+        .filter(|n| usize::from(*n) <= MAX_VOTERS)
+        .ok_or(ConfigError::ExpectTooLarge(expect))?;
     if expect == 2 {
         warnings.push("bootstrap_expect 2: a cluster of two servers survives no failure".into());
     } else if expect > 2 && expect.is_multiple_of(2) {

@@ -1,6 +1,8 @@
 //! One line of log per membership change, at the moment it is known. Tools read the lines
 //! `member alive|suspected|failed|left|reaped: NAME`.
 
+mod bootstrap;
+
 use quorate_core::{Event, NodeId, Record};
 use tracing::Level;
 
@@ -87,11 +89,10 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
-        Event::Bootstrap { status } => info(format!("bootstrap: {}", status.state)),
-        Event::BootstrapConflict { server, conflict } => Some((
-            Level::ERROR,
-            format!("bootstrap: {} ({}): {conflict:?}", server.name, server.addr),
-        )),
+        Event::Bootstrap { status } => bootstrap::line(status),
+        Event::BootstrapConflict { server, conflict } => {
+            Some((Level::ERROR, bootstrap::conflict(server, *conflict)))
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Invariant: the index rises exactly when something that readers show has changed (status,
 //! address, name, role, tags, meta); a mere suspicion or a higher version swaps the view but
-//! does not wake blocking queries.
+//! does not wake blocking queries, nor does the bootstrap quorum (no blocking query shows it).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use quorate_core::{Label, LocalState, Node, NodeId, Record, State};
+use quorate_core::{BootstrapStatus, Label, LocalState, Node, NodeId, Record, State};
 use tokio::sync::watch;
 
 use crate::view::{Member, Status, View};
@@ -21,6 +21,7 @@ pub struct Publisher {
     /// The node's revision that was published last.
     revision: u64,
     members: BTreeMap<NodeId, Member>,
+    bootstrap: BootstrapStatus,
     outlet: Option<(Arc<ArcSwap<View>>, watch::Sender<u64>)>,
 }
 
@@ -34,6 +35,7 @@ impl Publisher {
             index: 0,
             revision: node.revision(),
             members: BTreeMap::new(),
+            bootstrap: BootstrapStatus::default(),
             outlet: None,
         };
         publisher.update(node);
@@ -71,9 +73,11 @@ impl Publisher {
     fn view(&self) -> View {
         let members = self.members.values().cloned().collect();
         View::new(self.index, self.local_id, self.label.clone(), members)
+            .with_bootstrap(self.bootstrap.clone())
     }
 
     fn update(&mut self, node: &Node) {
+        self.bootstrap.clone_from(node.bootstrap());
         let local = node.local();
         let own = match local.state {
             LocalState::Starting | LocalState::Running => Status::Alive,
@@ -151,6 +155,7 @@ mod tests {
             index: 0,
             revision: 0,
             members: BTreeMap::new(),
+            bootstrap: BootstrapStatus::default(),
             outlet: None,
         }
     }

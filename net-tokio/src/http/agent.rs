@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     consul::MemberJson,
     http::{
+        bootstrap,
         catalog::MetaJson,
         error::ApiError,
         reply::{Content, Reply},
@@ -169,6 +170,7 @@ fn sections(view: &View, info: &AgentInfo, stats: &Stats) -> Sections {
         ("server", info.role.is_server().to_string()),
     ]);
     let mut out = Sections::from([
+        ("bootstrap", bootstrap::section(view)),
         ("build", build_section(info)),
         ("runtime", runtime_section()),
         ("serf_lan", serf_section(view, stats)),

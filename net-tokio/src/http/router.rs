@@ -7,7 +7,7 @@ use hyper::Method;
 
 use crate::{
     http::{
-        agent, catalog, health,
+        agent, bootstrap, catalog, health,
         query::{Plus, Query, percent_decode},
         reply::{Layout, Reply},
     },
@@ -101,8 +101,10 @@ routes! {
     GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
     GET "/v1/health/state/{state}" Handler::Blocking(health::state),
         "the checks in a state: any, passing, warning, critical";
+    GET "/v1/operator/bootstrap" Handler::Plain(bootstrap::status),
+        "where the bootstrap quorum stands, as this agent sees it";
     GET "/v1/status/leader" Handler::Status(agent::leader), "the leader's address, or empty";
-    GET "/v1/status/peers" Handler::Status(agent::peers), "the addresses of the voters";
+    GET "/v1/status/peers" Handler::Status(agent::peers), "the addresses of the voters, once they are final";
 }
 
 /// The routes of one path, with the value of its `Allow` header.

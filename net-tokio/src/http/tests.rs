@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{
-    CommandError, JoinError, Label, Name, NodeId, Pairs, Record, Role, Stats, StreamError, Version,
+    BootstrapState, BootstrapStatus, ClusterId, CommandError, JoinError, Label, Name, NodeId,
+    Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -42,7 +43,17 @@ pub(super) fn view(index: u64) -> View {
         member("dead", 12, Role::Client, Status::Failed),
         member("agent-one", 10, SERVER, Status::Alive),
     ];
-    View::new(index, NodeId::from_bytes([10; 16]), Label::new("dc1").unwrap(), members)
+    let id = NodeId::from_bytes([10; 16]);
+    let voters = vec![QuorumVoter { id, addr: "127.0.0.10:8300".parse().unwrap() }];
+    let quorum = Some(Quorum { cluster: ClusterId::from_random([5; 16]), voters });
+    let state = BootstrapState::Final;
+    View::new(index, id, Label::new("dc1").unwrap(), members).with_bootstrap(BootstrapStatus {
+        state,
+        expect: 1,
+        quorum,
+        voter: true,
+        ..BootstrapStatus::default()
+    })
 }
 
 pub(super) fn info() -> AgentInfo {
@@ -212,6 +223,15 @@ async fn status_and_self() {
     assert_eq!(rig.get("/").await, "Consul Agent");
     assert_eq!(rig.get("/v1/status/leader").await, r#""127.0.0.10:8300""#);
     assert_eq!(rig.get("/v1/status/peers").await, r#"["127.0.0.10:8300"]"#);
+    assert_eq!(
+        rig.get("/v1/operator/bootstrap").await,
+        concat!(
+            r#"{"State":"final","Expect":1,"InContact":[],"Missing":0,"Awaited":[],"#,
+            r#""ClusterID":"05050505-0505-4505-8505-050505050505","Voter":true,"Voters":[{"#,
+            r#""ID":"0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a","Node":"agent-one","#,
+            r#""Address":"127.0.0.10:8300","Status":"alive"}]}"#
+        )
+    );
     let text = rig.get("/v1/agent/self").await;
     let config = concat!(
         r#"{"Config":{"Datacenter":"dc1","NodeName":"agent-one","#,
@@ -223,6 +243,7 @@ async fn status_and_self() {
     assert!(text.ends_with(r#""Meta":{"rack":"r0"}}"#), "{text}");
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["Coord"]["Vec"].as_array().unwrap().len(), 8);
+    assert_eq!(value["Stats"]["bootstrap"]["voters"], "127.0.0.10:8300");
     assert_eq!(value["Stats"]["consul"]["leader"], "true");
     assert_eq!(value["Stats"]["serf_lan"]["members"], "4");
     assert_eq!(value["Stats"]["serf_lan"]["failed"], "1");

@@ -4,13 +4,15 @@
 
 use std::{fmt, hash::Hasher};
 
-use quorate_core::Durable;
+use quorate_core::{Durable, Memory};
 use siphasher::sip::SipHasher24;
 
 use super::PersistError;
 
-/// The only format so far.
-pub(super) const VERSION: u32 = 1;
+/// The format that is written.
+pub(super) const VERSION: u32 = 2;
+/// The format before there was a bootstrap quorum; still read.
+const BEFORE_BOOTSTRAP: u32 = 1;
 /// Bytes of a payload at most: 1024 peers with the longest names fit four times.
 pub(super) const MAX_PAYLOAD: usize = 1 << 20;
 /// Bytes of a slot at most.
@@ -78,7 +80,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(u64, Durable), SlotFault> {
     let (payload, sum) = rest.split_last_chunk::<CHECKSUM>().ok_or(length)?;
     let version = u32::from_le_bytes(*version);
     let checked = checksum(&bytes[..bytes.len() - CHECKSUM]) == u64::from_le_bytes(*sum);
-    if version != VERSION {
+    if !matches!(version, VERSION | BEFORE_BOOTSTRAP) {
         // Only a file that is whole can be trusted to be of a later version.
         return Err(if checked { SlotFault::Newer(version) } else { SlotFault::Checksum });
     }
@@ -88,7 +90,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(u64, Durable), SlotFault> {
     if !checked {
         return Err(SlotFault::Checksum);
     }
-    match postcard::take_from_bytes(payload) {
+    // A blank memory is what such a state would hold; the fields before it are the same.
+    let mut payload = payload.to_vec();
+    if version == BEFORE_BOOTSTRAP {
+        payload.extend(postcard::to_allocvec(&Memory::blank()).unwrap_or_default());
+    }
+    match postcard::take_from_bytes(&payload) {
         Ok((state, [])) => Ok((u64::from_le_bytes(*sequence), state)),
         _ => Err(SlotFault::Payload),
     }
@@ -98,4 +105,18 @@ fn checksum(bytes: &[u8]) -> u64 {
     let mut h = SipHasher24::new_with_key(&KEY);
     h.write(bytes);
     h.finish()
+}
+
+/// The same slot as it was written before there was a bootstrap quorum.
+#[cfg(test)]
+pub(super) fn as_version_1(slot: &[u8]) -> Vec<u8> {
+    let blank = postcard::to_allocvec(&Memory::blank()).unwrap();
+    let mut out = slot[..slot.len() - CHECKSUM - blank.len()].to_vec();
+    assert_eq!(slot[out.len()..][..blank.len()], blank);
+    out[8..12].copy_from_slice(&BEFORE_BOOTSTRAP.to_le_bytes());
+    let len = u32::try_from(out.len() - HEAD).unwrap();
+    out[12..16].copy_from_slice(&len.to_le_bytes());
+    let sum = checksum(&out);
+    out.extend_from_slice(&sum.to_le_bytes());
+    out
 }

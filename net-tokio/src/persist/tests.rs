@@ -1,7 +1,9 @@
 //! Crashes and damage at every byte, and what each costs: never an acknowledged generation.
 
 use super::*;
-use quorate_core::{BoundedVec, KnownPeer, Name, Persist};
+use quorate_core::{
+    Attempt, Ballot, BoundedVec, ClusterId, KnownPeer, Memory, Name, Persist, Stage, Voter,
+};
 
 fn id(n: u8) -> NodeId {
     NodeId::from_random([n; 16])
@@ -69,6 +71,35 @@ fn both_slots_carry_an_acknowledged_generation() {
         assert_eq!(load(tmp.path()).generation, 2, "only slot {other} is left");
         std::fs::write(tmp.path().join(SLOTS[slot]), kept).unwrap();
     }
+}
+
+#[test]
+fn both_slots_carry_a_promise_and_one_damaged_slot_does_not_lose_it() {
+    for damaged in SLOTS {
+        let tmp = filled();
+        let (mut dir, mut state) = DataDir::open(tmp.path(), None).unwrap();
+        let voter = Voter { id: id(1), birth: 7, era: 0, addr: ([127, 0, 0, 1], 8300).into() };
+        let voters = BoundedVec::truncated(vec![voter]);
+        let attempt = Attempt { cluster: ClusterId::from_random([3; 16]), voters };
+        let stage =
+            Stage::Promised { attempt: attempt.into(), ballot: Ballot::ZERO, accepted: None };
+        state.bootstrap = Memory { birth: 7, era: 0, stage };
+        dir.save(&state).unwrap();
+        drop(dir);
+        std::fs::write(tmp.path().join(damaged), b"damage").unwrap();
+        assert_eq!(load(tmp.path()).bootstrap, state.bootstrap, "{damaged}");
+    }
+}
+
+#[test]
+fn a_directory_from_before_the_quorum_still_loads() {
+    let tmp = filled();
+    for slot in SLOTS {
+        let path = tmp.path().join(slot);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, format::as_version_1(&bytes)).unwrap();
+    }
+    assert_eq!(load(tmp.path()), durable(2));
 }
 
 /// What a crash can leave while generation 3 is saved over generation 2: the two slots are
@@ -157,7 +188,7 @@ fn a_later_format_is_not_taken_for_damage() {
     let tmp = filled();
     let file = tmp.path().join(SLOTS[1]);
     let mut bytes = std::fs::read(&file).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 99;
     std::fs::write(&file, &bytes).unwrap();
     // The checksum does not fit: damage.
     assert_eq!(load(tmp.path()).generation, 2 + DAMAGE_STEP);
@@ -168,7 +199,7 @@ fn a_later_format_is_not_taken_for_damage() {
     bytes[body..].copy_from_slice(&sum.to_le_bytes());
     std::fs::write(&file, &bytes).unwrap();
     let e = error(tmp.path());
-    assert!(e.contains("state.1 has format 2"), "{e}");
+    assert!(e.contains("state.1 has format 99"), "{e}");
 }
 
 #[test]

@@ -78,8 +78,8 @@ fn refusals_of_roles() {
             "bootstrap_expect cannot be -1. Must be greater than or equal to zero",
         ),
         (
-            r#"{"server": true, "bootstrap_expect": 256}"#,
-            "bootstrap_expect cannot be 256: at most 255 servers are possible",
+            r#"{"server": true, "bootstrap_expect": 17}"#,
+            "bootstrap_expect cannot be 17: at most 16 servers are possible",
         ),
     ] {
         assert_eq!(refused(json), want, "{json}");
