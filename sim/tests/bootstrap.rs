@@ -1,5 +1,5 @@
-//! The bootstrap quorum under every crash: each server dies just before and just after each write
-//! and each report of a formation; and a sweep with faults around formations only.
+//! The bootstrap quorum under every crash: each server dies, or is cut off, just before and just
+//! after each write and each report of a formation; and a sweep with faults around formations only.
 
 use std::collections::BTreeSet;
 
@@ -21,11 +21,12 @@ fn formation(seed: u64) -> String {
     )
 }
 
-/// What becomes of the server that dies, and what must be true then.
+/// What happens to a server at that moment, what becomes of it, and what must be true then.
 const ENDS: &[(&str, &str)] = &[
     ("crash", "at 4s restart nX join nY nZ\nwithin 6s quorum n1 n2 n3\n"),
     ("crash", "at 700ms restart nX join nY nZ\nwithin 6s quorum n1 n2 n3\n"),
     ("poweroff", "at 4s restart nX join nY nZ\nwithin 6s quorum n1 n2 n3\n"),
+    ("isolate", "at 4s heal\nat 4s join nX via nY nZ\nwithin 6s quorum n1 n2 n3\n"),
     // Gone for good: a fourth server takes its place, or it was a voter already.
     ("poweroff", "server n4 expect 3\nat 4s start n4 join nY nZ\nwithin 6s quorum\n"),
     ("crash", "at 4s restart nX fresh join nY nZ\nwithin 6s quorum\n"),
@@ -60,7 +61,7 @@ fn moments(seed: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_server_may_die_at_any_moment() {
+fn a_server_may_die_or_be_cut_off_at_any_moment() {
     let mut runs = 0;
     for seed in 1..=4 {
         let moments = moments(seed);

@@ -131,8 +131,8 @@ const AGENT_ROLE: &[Flag] = &[
         one(
             "bootstrap-expect",
             "count",
-            "Servers that agree on the initial voters once so many are in contact, at most 16; 1 is \
-             a server on its own.",
+            "Servers that agree on the initial voters once so many are in contact, at most 16; 1 \
+             is a server on its own.",
         ),
     ),
     switch("dev", "Try things out: a server on its own on the loopback address, nothing on disk."),

@@ -104,7 +104,8 @@ routes! {
     GET "/v1/operator/bootstrap" Handler::Plain(bootstrap::status),
         "where the bootstrap quorum stands, as this agent sees it";
     GET "/v1/status/leader" Handler::Status(agent::leader), "the leader's address, or empty";
-    GET "/v1/status/peers" Handler::Status(agent::peers), "the addresses of the voters, once they are final";
+    GET "/v1/status/peers" Handler::Status(agent::peers),
+        "the addresses of the voters, once they are final";
 }
 
 /// The routes of one path, with the value of its `Allow` header.

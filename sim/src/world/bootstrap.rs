@@ -5,14 +5,11 @@ use std::hash::{Hash, Hasher};
 use quorate_core::{Memory, NodeId, Role, Stage};
 use siphasher::sip::SipHasher13;
 
-use super::World;
+use super::{World, watch::Wrong};
 use crate::{
     scenario::{Expect, Line, NodeSet},
     trace::Kind,
 };
-
-/// Why a condition does not hold: where, and what is there.
-type Wrong = (usize, String);
 
 impl World {
     /// What host `n` was told: the lines of the scenario, then its first line.

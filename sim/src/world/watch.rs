@@ -27,7 +27,7 @@ pub(super) struct Watch {
 }
 
 /// Why a condition does not hold: where, and what is there.
-type Wrong = (usize, String);
+pub(super) type Wrong = (usize, String);
 
 impl World {
     pub(super) fn plan_watches(&mut self) {
