@@ -9,8 +9,9 @@
 //! Invariant: when a save returns, both slots carry the id, the generation and the part in the
 //! bootstrap agreement that were saved (a change of any is written to both). So a damaged slot
 //! costs at most what was not yet acknowledged, hence not yet seen by others: one generation.
-//! The load goes up by [`DAMAGE_STEP`] all the same, so that no single fault, nor a guess about which slot it hit,
-//! brings a generation back. Other fields (peers, `left`) may then be one save old.
+//! The load goes up by [`DAMAGE_STEP`] all the same, so that no single fault, nor a guess about
+//! which slot it hit, brings a generation back. Other fields (peers, `left`) may then be one save
+//! old.
 
 mod format;
 mod writer;
