@@ -87,6 +87,20 @@ fn datagram(ms: &[Message]) -> Vec<u8> {
 }
 
 #[test]
+fn the_largest_bootstrap_report_fits_a_datagram() {
+    let id = NodeId::from_bytes([2; 16]);
+    let version = Version { generation: u64::MAX, incarnation: u32::MAX };
+    let from = Sender { id, version };
+    let (cookie, echo, ask) = (u64::MAX, u64::MAX, true);
+    let report = BootstrapReport { from, cookie, echo, ask, memory: memory() };
+    let head = stream_head(&Label::new("x".repeat(Label::MAX)).unwrap());
+    let mut out = Vec::new();
+    begin_datagram(&head, &mut out);
+    append_message(&Message::BootstrapReport(report), &mut out);
+    assert!(out.len() <= Limits::default().datagram_bytes, "{}", out.len());
+}
+
+#[test]
 fn every_message_comes_back_as_it_was() {
     let all = samples();
     assert_eq!(

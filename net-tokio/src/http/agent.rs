@@ -188,7 +188,7 @@ fn sections(view: &View, info: &AgentInfo, stats: &Stats) -> Sections {
         consul.insert("leader", is_leader.to_string());
         consul.insert("leader_addr", leader_text);
         let state = if is_leader { "Leader" } else { "Follower" };
-        let others = view.peers().len().saturating_sub(usize::from(is_leader));
+        let others = view.peers().len().saturating_sub(usize::from(view.bootstrap().voter));
         out.insert(
             "raft",
             BTreeMap::from([("num_peers", others.to_string()), ("state", state.to_owned())]),
