@@ -34,6 +34,11 @@ const CHECKS: u8 = 10;
 const CONTACT: Duration = Duration::from_millis(1000);
 /// The candidates must not have changed for this long before one of them proposes.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Views differ: the lowest of our candidates may not have enough of its own. Each server after it
+/// waits this much longer, then proposes itself.
+const TURN: Duration = Duration::from_millis(500);
+/// No server waits for more turns.
+const TURNS: usize = 6;
 /// A server that expects only itself first gives a join this long to find a quorum.
 const ALONE: Duration = Duration::from_millis(200);
 /// After an attempt failed, wait this long and up to twice as long again.
@@ -79,6 +84,8 @@ pub(super) struct Bootstrap {
     patience: Duration,
     candidates: Vec<NodeId>,
     candidates_since: Instant,
+    /// Since when there are enough of them.
+    enough_since: Option<Instant>,
     propose_after: Instant,
     /// The disk was empty at the start: there is nothing that could be forgotten.
     fresh: bool,
@@ -107,6 +114,7 @@ impl Bootstrap {
             patience: STILL,
             candidates: Vec::new(),
             candidates_since: Instant::ZERO,
+            enough_since: None,
             propose_after: Instant::ZERO,
             fresh,
             doubt: false,
@@ -385,7 +393,7 @@ impl Node {
         peers.filter(move |id| alike(id) && self.in_contact(now, *id))
     }
 
-    /// The lowest of enough free servers in contact proposes the quorum.
+    /// The lowest of enough free servers in contact proposes the quorum; if it does not, the next.
     fn propose(&mut self, now: Instant) -> Option<Memory> {
         let expect = usize::from(expected(self.me.role));
         let own = self.bootstrap_memory();
@@ -403,17 +411,24 @@ impl Node {
             self.bootstrap.candidates.clone_from(&candidates);
             self.bootstrap.candidates_since = now;
         }
-        if candidates.len() < expect || candidates[0] != self.me.id {
+        if candidates.len() < expect {
+            self.bootstrap.enough_since = None;
             return None;
         }
-        let settled = self.bootstrap.candidates_since + SETTLE;
+        let enough = *self.bootstrap.enough_since.get_or_insert(now);
+        let rank = candidates.iter().take_while(|id| **id < self.me.id).count();
+        let turns = u32::try_from(rank.min(TURNS)).unwrap_or(0);
+        let settled = (self.bootstrap.candidates_since + SETTLE).max(enough + TURN * turns);
         let alone = if expect == 1 { self.bootstrap.began + ALONE } else { Instant::ZERO };
         let at = settled.max(alone).max(self.bootstrap.propose_after);
         if now < at {
             self.timers.set_earlier(Timer::Bootstrap, at);
             return None;
         }
-        candidates.truncate(expect);
+        candidates.retain(|id| *id != self.me.id);
+        candidates.truncate(expect - 1);
+        candidates.push(self.me.id);
+        candidates.sort_unstable();
         let voters: Vec<Voter> = candidates.iter().filter_map(|id| self.voter(*id)).collect();
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.rng.u64().to_le_bytes());
