@@ -3,6 +3,7 @@
 use core::{net::SocketAddr, time::Duration};
 
 use crate::{
+    bootstrap::MAX_VOTERS,
     identity::{Label, Name},
     output::Durable,
     record::{Pairs, Role},
@@ -218,6 +219,9 @@ pub enum ConfigError {
     /// A generation above this one does not exist.
     #[error("the generation counter is used up: give the node a new id")]
     GenerationExhausted,
+    /// More servers than a quorum can begin with.
+    #[error("a quorum of {0} servers is expected, at most {MAX_VOTERS} are possible")]
+    Expect(u8),
     /// An interval is zero, or a timeout is not below its interval.
     #[error("{0}")]
     Tuning(&'static str),
@@ -234,6 +238,11 @@ impl Config {
         }
         if self.durable.generation >= u64::MAX - 1 {
             return Err(ConfigError::GenerationExhausted);
+        }
+        if let Role::Server { expect, .. } = self.role
+            && usize::from(expect) > MAX_VOTERS
+        {
+            return Err(ConfigError::Expect(expect));
         }
         let t = &self.tuning;
         if t.probe_interval.is_zero() || t.gossip_interval.is_zero() {

@@ -1,6 +1,11 @@
 //! What goes in and out of the node beside time: commands, stream traffic, disk, events.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::{fmt, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
@@ -427,6 +432,18 @@ pub struct BootstrapStatus {
     pub quorum: Option<Quorum>,
     /// Is this node one of its voters?
     pub voter: bool,
+}
+
+impl BootstrapStatus {
+    /// The names of those awaited; the id of one whose name is not known.
+    pub fn awaited_names(&self) -> Vec<String> {
+        let Self { awaited, .. } = self;
+        let text = |(id, name): &(NodeId, Option<Name>)| match name {
+            Some(name) => name.to_string(),
+            None => id.to_string(),
+        };
+        awaited.iter().map(text).collect()
+    }
 }
 
 /// Why two servers cannot bootstrap together.

@@ -45,7 +45,8 @@ counters! {
     UnknownTag = "unknown_tag",
     /// Pings for another node id than ours.
     WrongTarget = "wrong_target",
-    /// Acks and nacks that nobody waited for (late, duplicated or forged).
+    /// Acks and nacks that nobody waited for, bootstrap reports of strangers or of an earlier life
+    /// (late, duplicated or forged).
     StrayReply = "stray_reply",
     /// Claims that lost to what we know.
     StaleClaim = "stale_claim",

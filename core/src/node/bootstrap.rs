@@ -10,7 +10,7 @@ use core::{net::SocketAddr, time::Duration};
 
 use super::{LocalState, Node, Outgoing, Timer};
 use crate::{
-    bootstrap::{Agreement, Attempt, ClusterId, MAX_VOTERS, Memory, Stage, Voter},
+    bootstrap::{Agreement, Attempt, ClusterId, Memory, Stage, Voter},
     bounded::BoundedVec,
     identity::NodeId,
     output::{
@@ -266,6 +266,11 @@ impl Node {
             self.stats.count(Counter::StrayReply);
             return;
         };
+        // Its disk was put back, or this is of an earlier life: what it says may be forgotten.
+        if r.from.version.generation < record.version.generation {
+            self.stats.count(Counter::StrayReply);
+            return;
+        }
         let answers = r.echo != 0 && self.bootstrap.cookies.contains(&r.echo);
         if record.role.is_server() {
             if let Some(peer) = self.bootstrap.peers.get_mut(&id) {
@@ -397,7 +402,7 @@ impl Node {
     fn propose(&mut self, now: Instant) -> Option<Memory> {
         let expect = usize::from(expected(self.me.role));
         let own = self.bootstrap_memory();
-        if expect == 0 || expect > MAX_VOTERS || own.stage != Stage::Free {
+        if expect == 0 || own.stage != Stage::Free {
             return None;
         }
         let free = |id: &NodeId| {

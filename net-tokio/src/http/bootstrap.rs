@@ -42,10 +42,6 @@ fn member(view: &View, id: NodeId) -> Option<&Member> {
 fn json(view: &View) -> BootstrapJson<'_> {
     let b = view.bootstrap();
     let name = |id: NodeId| member(view, id).map_or("", |m| m.record.name.as_str());
-    let awaited = b.awaited.iter().map(|(id, name)| match name {
-        Some(name) => name.to_string(),
-        None => id.to_string(),
-    });
     let quorum = b.quorum.as_ref();
     let voters = quorum.map_or(&[][..], |q| &q.voters).iter().map(|v| VoterJson {
         id: v.id.to_string(),
@@ -58,7 +54,7 @@ fn json(view: &View) -> BootstrapJson<'_> {
         expect: b.expect,
         in_contact: b.contact.iter().map(|n| n.as_str()).collect(),
         missing: b.missing,
-        awaited: awaited.collect(),
+        awaited: b.awaited_names(),
         cluster_id: quorum.map_or_else(String::new, |q| q.cluster.to_string()),
         voter: b.voter,
         voters: voters.collect(),

@@ -113,19 +113,34 @@ fn two_quorums_that_meet_say_so_and_stay_apart() {
     }
 }
 
+/// What must not be believed, beside what must: the same report with the cookie that it has to
+/// echo, from the life that is known.
 #[test]
-fn a_report_without_our_cookie_proves_nothing() {
+fn a_report_without_our_cookie_or_of_an_earlier_life_proves_nothing() {
+    for (right_cookie, right_life) in [(false, true), (true, false), (true, true)] {
+        let believed = right_cookie && right_life;
+        let case = std::format!("cookie {right_cookie}, life {right_life}");
+        assert_eq!(takes_a_final(right_cookie, right_life), believed, "{case}");
+    }
+}
+
+/// Does n0 follow a quorum that n1 tells of, with the right cookie and in its present life?
+fn takes_a_final(right_cookie: bool, right_life: bool) -> bool {
     let mut w = servers(&[3, 3]);
     w.run(secs(1));
     let forger = w.hosts[1].node.local().record;
+    let asked = w.hosts[0].node.bootstrap_report(w.now, forger.id, 0).cookie;
+    let echo = if right_cookie { asked } else { asked ^ 1 };
+    let mut version = forger.version;
+    version.generation -= u64::from(!right_life);
     let mut attempt =
         Attempt { cluster: ClusterId::from_random([7; 16]), voters: BoundedVec::default() };
     let voter = Voter { id: forger.id, birth: 1, era: 0, addr: addr(1) };
     attempt.voters = BoundedVec::new(vec![voter]).unwrap();
     let stage = Stage::Final { attempt: attempt.into(), voter: true };
-    let from = wire::Sender { id: forger.id, version: forger.version };
+    let from = wire::Sender { id: forger.id, version };
     let memory = Memory { birth: 1, era: 0, stage };
-    let report = wire::BootstrapReport { from, cookie: 1, echo: 2, ask: true, memory };
+    let report = wire::BootstrapReport { from, cookie: 1, echo, ask: false, memory };
     let head = wire::stream_head(&Label::new("dc1").unwrap());
     let mut bytes = Vec::new();
     wire::begin_datagram(&head, &mut bytes);
@@ -133,8 +148,13 @@ fn a_report_without_our_cookie_proves_nothing() {
     wire::finish_datagram(&head, &mut bytes);
     w.hosts[0].node.handle_datagram(w.now, addr(1), &bytes);
     w.drain();
-    w.run(secs(1));
-    assert_eq!(w.quorum(0), None);
+    w.quorum(0).is_some()
+}
+
+#[test]
+fn more_servers_than_can_agree_are_refused() {
+    let refused = Node::new(server(1, 17), [1; 32], Instant::ZERO).err();
+    assert_eq!(refused, Some(ConfigError::Expect(17)));
 }
 
 #[test]
@@ -162,4 +182,20 @@ fn a_restored_disk_gives_no_promise_and_still_follows() {
     w.run(secs(2));
     assert_eq!(w.quorum(1).unwrap().1, [0, 2, 3]);
     assert!(!w.status(1).voter);
+}
+
+/// Who died is not counted from the second after its last word on, long before it is failed.
+#[test]
+fn a_server_that_fell_silent_is_soon_not_in_contact() {
+    let mut w = servers(&[3, 3]);
+    w.run(secs(2));
+    assert_eq!(w.status(0).contact.len(), 2);
+    w.hosts[1].up = false;
+    w.run(Duration::from_millis(1300));
+    assert_eq!(w.state(0, 1), Some(State::Alive), "not even suspected when the third comes");
+    w.start(server(2, 3));
+    w.join(2, 0).unwrap();
+    w.run(Duration::from_millis(500));
+    assert_eq!((w.status(0).state, w.status(0).missing), (BootstrapState::Waiting, 1));
+    assert_eq!(w.hosts[0].node.bootstrap_memory().era, 0, "no attempt was made in vain");
 }

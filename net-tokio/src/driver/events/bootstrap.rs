@@ -22,7 +22,7 @@ pub(super) fn line(s: &BootstrapStatus) -> Option<(Level, String)> {
         }
         BootstrapState::Agreeing if s.awaited.is_empty() => "agreeing on the quorum".to_owned(),
         BootstrapState::Agreeing => {
-            format!("agreeing on the quorum; no contact with {}", awaited(s))
+            format!("agreeing on the quorum; no contact with {}", s.awaited_names().join(", "))
         }
         BootstrapState::Forgetful => {
             "taking no part in the agreement: the data directory is older than what the other \
@@ -36,14 +36,6 @@ pub(super) fn line(s: &BootstrapStatus) -> Option<(Level, String)> {
 
 fn list(names: &[Name]) -> String {
     names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
-}
-
-fn awaited(s: &BootstrapStatus) -> String {
-    let name = |(id, name): &(_, Option<Name>)| match name {
-        Some(name) => name.to_string(),
-        None => format!("{id}"),
-    };
-    s.awaited.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn quorum(s: &BootstrapStatus) -> Option<String> {
