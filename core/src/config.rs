@@ -62,6 +62,8 @@ pub struct Tuning {
     pub refused_grace: Duration,
     /// Evidence of the kernel (refused, mute) counts; if not, all is `Silent`.
     pub graded_evidence: bool,
+    /// Members to which each keeps a watch stream; 0: none.
+    pub observers: usize,
     /// Gossip goes out this often.
     pub gossip_interval: Duration,
     /// To so many members.
@@ -131,6 +133,7 @@ impl Default for Tuning {
             suspicion_confirmations: 2,
             refused_grace: Duration::from_millis(300),
             graded_evidence: true,
+            observers: 3,
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
             retransmit_mult: 4,
@@ -163,6 +166,7 @@ impl Tuning {
             silent: Patience::millis(4000, 24_000),
             patience_by_size: true,
             graded_evidence: false,
+            observers: 0,
             count_hearing: false,
             immediate_gossip: false,
             full_sync_interval: Duration::from_secs(30),
@@ -185,6 +189,8 @@ pub struct Limits {
     pub tombstones: usize,
     /// Streams open at once, both ways.
     pub streams: usize,
+    /// Members watched over a stream at once; they are among the streams.
+    pub watches: usize,
     /// Joins under way at once.
     pub joins: usize,
     /// Pings relayed for others at once.
@@ -202,6 +208,7 @@ impl Default for Limits {
             members: 16_384,
             tombstones: 16_384,
             streams: 256,
+            watches: 64,
             joins: 64,
             relays: 512,
             transmits: 4096,

@@ -50,4 +50,6 @@ bugs! {
         "a server that refuses or releases a promise may give it again";
     PromiseNotOnDisk = "promise-not-on-disk",
         "a step of the bootstrap is told before it is on disk";
+    WatchNotRenewed = "watch-not-renewed",
+        "a watch stream that broke is not opened again";
 }

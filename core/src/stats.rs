@@ -62,6 +62,8 @@ counters! {
     ProbesRescued = "probes_rescued",
     /// Probes that failed.
     ProbesFailed = "probes_failed",
+    /// Watch streams that ended without a word: their other side was looked at.
+    WatchesBroken = "watches_broken",
     /// Pings relayed for others.
     Relays = "relays",
     /// Relays refused because too many were open.

@@ -135,6 +135,8 @@ impl Node {
             Statement::Suspect { .. } => {}
             _ => self.drop_suspicion(id),
         }
+        let was = before.as_ref().map(|(r, state)| (r.version, state.is_live()));
+        self.watch_changed(now, was, claim);
         self.announce(claim, before);
         self.track_server(now, claim);
         match claim.statement {

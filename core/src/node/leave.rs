@@ -37,6 +37,7 @@ impl Node {
         self.drop_probes();
         self.timers.stop(Timer::Probe);
         self.timers.stop(Timer::Rejoin);
+        self.end_watches();
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.event(Event::JoinFinished { id, addr, result: Err(JoinError::Leaving) });
         }

@@ -3,9 +3,9 @@
 //! Rule: mutate through an input, then drain all outputs until there are none. Each input ends
 //! in `finish`, which lets fresh news out.
 //!
-//! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers;
-//! `gossip` spreads; `streams` and `sync` exchange in bulk; `leave` and `upkeep` are the rest of
-//! a member's life; `table` and `timers` are the data.
+//! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
+//! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
+//! `leave` and `upkeep` are the rest of a member's life; `table` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
@@ -20,6 +20,7 @@ mod sync;
 mod table;
 mod timers;
 mod upkeep;
+mod watch;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -124,6 +125,7 @@ pub struct Node {
     joins: u64,
     pending_joins: Vec<(JoinId, SocketAddr)>,
     syncing: sync::SyncState,
+    watches: watch::Watches,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -191,6 +193,7 @@ impl Node {
             joins: 0,
             pending_joins: Vec::new(),
             syncing: sync::SyncState::default(),
+            watches: watch::Watches::default(),
             leaving: None,
             rejoin,
             queue: gossip::Queue::default(),
@@ -307,6 +310,8 @@ impl Node {
             Timer::SavePeers => self.save_peers(),
             Timer::Rejoin => self.on_rejoin_timer(now),
             Timer::Stream(id) => self.on_stream_timeout(now, id),
+            Timer::Watch => self.on_watch_timer(now),
+            Timer::Beat => self.on_beat_timer(now),
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),
             Timer::Bootstrap => self.on_bootstrap_timer(now),

@@ -39,6 +39,8 @@ pub(super) struct Probe {
     stream: Option<StreamId>,
     /// What our own stream met.
     met: Option<NackReason>,
+    /// A watch stream to the target broke: its kernel said so once already.
+    unwatched: bool,
 }
 
 /// Probes under way at once, of all kinds.
@@ -47,19 +49,25 @@ const MAX_PROBES: usize = 1024;
 impl Node {
     pub(super) fn on_probe_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
+        self.refill_looks();
         if let Some(id) = self.table.next_probe(&mut self.rng) {
             self.stats.count(Counter::Probes);
             self.start_probe(now, id, Kind::Regular);
         }
     }
 
-    pub(super) fn start_probe(&mut self, now: Instant, target: NodeId, kind: Kind) {
-        let Some(to) = self.table.get(target).map(|e| e.record.addr) else { return };
+    pub(super) fn start_probe(
+        &mut self,
+        now: Instant,
+        target: NodeId,
+        kind: Kind,
+    ) -> Option<Cookie> {
+        let to = self.table.get(target).map(|e| e.record.addr)?;
         let doubled = |p: &Probe| p.target == target && p.kind == Kind::Verify;
         if self.probes.len() >= MAX_PROBES
             || (kind == Kind::Verify && self.probes.values().any(doubled))
         {
-            return;
+            return None;
         }
         let cookie = self.rng.u64();
         let t = &self.cfg.tuning;
@@ -75,9 +83,20 @@ impl Node {
             nacks: Vec::new(),
             stream: None,
             met: None,
+            unwatched: false,
         };
         self.probes.insert(cookie, probe);
         self.send_ping(now, to, target, cookie);
+        Some(cookie)
+    }
+
+    /// A probe after a watch stream broke: there is no reason to wait with helpers and a stream.
+    pub(super) fn probe_watched(&mut self, now: Instant, cookie: Cookie) {
+        self.timers.stop(Timer::ProbeLate(cookie));
+        if let Some(p) = self.probes.get_mut(&cookie) {
+            p.unwatched = true;
+        }
+        self.on_probe_late(now, cookie);
     }
 
     /// A lost packet is the likeliest reason for silence, and a ping is cheap: it is repeated
@@ -201,7 +220,7 @@ impl Node {
             return;
         }
         let Some(p) = self.end_probe(a.cookie) else { return };
-        if p.late {
+        if p.late && !p.unwatched {
             self.stats.count(Counter::ProbesRescued);
         }
         if p.kind == Kind::Regular {
@@ -256,7 +275,7 @@ impl Node {
     /// Two independent refusals: the process is gone, waiting longer tells nothing new.
     fn decide_early(&mut self, now: Instant, cookie: Cookie) {
         let graded = self.cfg.tuning.graded_evidence;
-        let sure = |p: &Probe| p.refused_twice() && p.kind != Kind::Contact;
+        let sure = |p: &Probe| p.is_sure() && p.kind != Kind::Contact;
         if graded && self.probes.get(&cookie).is_some_and(sure) {
             self.on_probe_end_early(now, cookie);
         }
@@ -284,6 +303,13 @@ impl Probe {
         let refused =
             |r: &(NodeId, NackReason)| matches!(r.1, NackReason::Refused | NackReason::NotMe);
         self.met == Some(NackReason::Refused) && self.nacks.iter().any(refused)
+    }
+
+    /// Waiting longer tells nothing new. Where there is nobody to ask, a watch stream that broke
+    /// and a refusal are two answers of the kernel.
+    fn is_sure(&self) -> bool {
+        let alone = self.unwatched && self.late && self.helpers == 0;
+        self.refused_twice() || alone && self.met == Some(NackReason::Refused)
     }
 
     fn evidence(&self) -> Evidence {

@@ -43,6 +43,22 @@ pub(super) enum Role {
     Probing { cookie: Cookie, target: NodeId },
     /// A probe for somebody else.
     Relaying { cookie: Cookie, target: NodeId },
+    /// Opened; `met`: the generation of the observer that accepted to watch us.
+    Watched { observer: NodeId, met: Option<u64> },
+    /// Accepted; we observe this member.
+    Watching { member: NodeId },
+}
+
+impl Role {
+    /// Is it a watch stream, seen from either end?
+    pub(super) const fn is_watch(&self) -> bool {
+        matches!(self, Self::Watched { .. } | Self::Watching { .. })
+    }
+
+    /// Does its end tell something, rather than that it did not work?
+    const fn may_break(&self) -> bool {
+        self.is_watch() || matches!(self, Self::Probing { .. } | Self::Relaying { .. })
+    }
 }
 
 impl Node {
@@ -102,13 +118,15 @@ impl Node {
             Role::Probing { cookie, target } | Role::Relaying { cookie, target } => {
                 Purpose::Probe { cookie, target }
             }
-            Role::AwaitHello | Role::ServeJoin | Role::ServeSync => return,
+            Role::Watched { observer, .. } => Purpose::Watch { target: observer },
+            Role::AwaitHello | Role::ServeJoin | Role::ServeSync | Role::Watching { .. } => return,
         };
         let record = (*self.me).clone();
         let mut say = alloc::vec![Message::Hello(Hello { purpose, record })];
         match purpose {
             Purpose::Join => self.all_claims(&mut say),
             Purpose::Sync => say.push(self.bucket_message()),
+            Purpose::Watch { .. } => {}
             Purpose::Probe { cookie, .. } => {
                 // It accepts; until it answers, that is all we know.
                 if matches!(c.role, Role::Probing { .. }) {
@@ -200,9 +218,7 @@ impl Node {
     /// Ends a stream that did not do its work.
     pub(super) fn fail(&mut self, now: Instant, id: StreamId, why: JoinError) {
         let c = self.abort(id);
-        if c.as_ref()
-            .is_some_and(|c| !matches!(c.role, Role::Probing { .. } | Role::Relaying { .. }))
-        {
+        if c.as_ref().is_some_and(|c| !c.role.may_break()) {
             self.stats.count(Counter::StreamsDropped);
         }
         self.ended(now, c, Err(why));

@@ -164,7 +164,8 @@ impl Node {
                 Role::Joining { .. }
                 | Role::Syncing(_)
                 | Role::Probing { .. }
-                | Role::Relaying { .. },
+                | Role::Relaying { .. }
+                | Role::Watched { .. },
                 Message::Reject(r),
             ) => self.on_reject(now, id, r),
             (Role::Joining { welcomed: true, .. }, Message::Claims(all)) => {
@@ -199,6 +200,13 @@ impl Node {
                 self.say(id, &[Message::Done(())]);
                 self.complete(now, id);
             }
+            (Role::Watched { met: None, .. }, Message::Watching(s)) => {
+                self.on_watching(now, id, s);
+            }
+            (Role::Watching { .. }, Message::Beat(())) => self.on_beat(now, id),
+            (Role::Watched { met: Some(_), .. } | Role::Watching { .. }, Message::Done(())) => {
+                self.complete(now, id);
+            }
             (
                 Role::Probing { cookie, .. } | Role::Relaying { cookie, .. },
                 Message::StreamAck(a),
@@ -227,6 +235,10 @@ impl Node {
         if let Some(r) = self.unwelcome(&h) {
             self.say(id, &[Message::Reject(r)]);
             self.close(id);
+            return;
+        }
+        if let Purpose::Watch { target } = h.purpose {
+            self.on_watch_hello(now, id, h, target);
             return;
         }
         let welcome = Message::Welcome(Welcome { record: (*self.me).clone() });
@@ -294,6 +306,10 @@ impl Node {
     /// A stream is over: tell whoever waits for it.
     pub(super) fn ended(&mut self, now: Instant, c: Option<Conn>, result: Result<(), JoinError>) {
         let Some(Conn { remote, role, .. }) = c else { return };
+        if role.is_watch() {
+            self.watch_ended(now, &role, result.is_ok());
+            return;
+        }
         if result.is_ok() {
             self.stats.count(Counter::Syncs);
         }

@@ -42,6 +42,10 @@ pub(super) enum Timer {
     Rejoin,
     /// A stream takes too long.
     Stream(StreamId),
+    /// Pick observers and open the missing watch streams.
+    Watch,
+    /// Tell the observers that we are still there.
+    Beat,
     /// Repeat an unconfirmed leave.
     Leave,
     /// Leave without confirmation.

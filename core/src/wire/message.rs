@@ -143,6 +143,11 @@ pub enum Purpose {
         /// Who is meant.
         target: NodeId,
     },
+    /// Stay open, so that each side notices when the other's process ends.
+    Watch {
+        /// Who is meant.
+        target: NodeId,
+    },
 }
 
 /// First message of the side that opened a stream.
@@ -305,6 +310,8 @@ messages! {
     24 Done(()) "nothing more will come",
     25 StreamAck(Ack) "answer to a probe over a stream",
     26 Forgotten(Forgotten) "members that need not be listed any more",
+    27 Watching(Sender) "accepts a watch stream",
+    28 Beat(()) "a watch stream is still wanted",
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.

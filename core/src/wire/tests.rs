@@ -70,6 +70,8 @@ fn samples() -> Vec<Message> {
         Message::Done(()),
         Message::StreamAck(ack),
         Message::Forgotten(Forgotten { items: BoundedVec::default() }),
+        Message::Watching(from),
+        Message::Beat(()),
     ]
 }
 

@@ -300,6 +300,7 @@ impl World {
         }
         if self.failures.is_empty() {
             self.check_sometimes();
+            self.check_observers();
         }
         let (hash, events) = (self.trace.hash(), self.trace.count());
         let (trace, trace_error) = match self.trace.finish() {

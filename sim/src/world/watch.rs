@@ -13,6 +13,8 @@ use crate::{
 
 /// How often a `within` is looked at.
 const POLL_NS: u64 = 20_000_000;
+/// Every node is watched again within this of the last fault.
+const WATCHED_NS: u64 = 30_000_000_000;
 
 /// One line that is checked over a span of time.
 #[derive(Debug)]
@@ -309,6 +311,27 @@ impl World {
         let never = |l: &Line| matches!(l, Line::Expect(Expect::NeverFalseFailed));
         if self.scenario.lines.iter().any(never) {
             self.fail(h, "false-failed".into(), format!("n{subject} runs and can be reached"));
+        }
+    }
+
+    /// Where it has been quiet, every node must be watched by as many as it wants.
+    pub(super) fn check_observers(&mut self) {
+        let since = self.hosts.iter().map(|h| h.well_since).fold(self.topology_at, u64::max);
+        if self.now < since.saturating_add(WATCHED_NS) || self.converged(0).is_err() {
+            return;
+        }
+        let wanted = self.program.tuning.observers;
+        for group in self.groups() {
+            let enough = wanted.min(group.len().saturating_sub(1));
+            for h in group {
+                let Some(count) = self.hosts[h].node.as_ref().map(|n| n.observers().count()) else {
+                    continue;
+                };
+                if count != enough {
+                    let what = format!("{count} members observe n{h}, {enough} should");
+                    self.fail(h, "watched".into(), what);
+                }
+            }
         }
     }
 

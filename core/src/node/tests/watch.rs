@@ -1,0 +1,176 @@
+//! Watch streams on whole nodes. How fast a crash is known is the simulator's.
+
+use super::*;
+
+/// After the observers were picked.
+const PICKED: Duration = Duration::from_secs(5);
+
+fn id(i: usize) -> NodeId {
+    NodeId::from_bytes([i as u8; 16])
+}
+
+/// The numbers of who observes `i`.
+fn observers(w: &World, i: usize) -> Vec<u8> {
+    w.hosts[i].node.observers().map(|id| id.as_bytes()[0]).collect()
+}
+
+fn watched(n: usize) -> World {
+    let mut w = World::joined(n);
+    w.run(PICKED);
+    w
+}
+
+fn count(w: &World, c: Counter) -> u64 {
+    w.hosts.iter().map(|h| h.node.stats().get(c)).sum()
+}
+
+impl World {
+    /// The process dies; its kernel closes what it held.
+    fn kill(&mut self, i: usize) {
+        self.hosts[i].up = false;
+        let ends: Vec<(End, End)> =
+            self.peers.iter().filter(|(a, _)| a.0 == i).map(|(a, b)| (*a, *b)).collect();
+        for (a, b) in ends {
+            self.peers.remove(&a);
+            self.peers.remove(&b);
+            self.hosts[b.0].node.handle_stream(self.now, b.1, StreamEvent::Finished);
+        }
+        self.drain();
+    }
+}
+
+#[test]
+fn each_has_three_observers_or_all_there_are() {
+    for n in [2, 3, 4, 12] {
+        let w = watched(n);
+        for i in 0..n {
+            assert_eq!(observers(&w, i).len(), 3.min(n - 1), "n{i} of {n}");
+        }
+    }
+}
+
+#[test]
+fn one_observer_that_goes_is_replaced_and_the_others_stay() {
+    let mut w = watched(12);
+    let before = observers(&w, 0);
+    let gone = usize::from(before[0]);
+    w.hosts[gone].node.command(w.now, Command::Leave).unwrap();
+    w.drain();
+    w.run(PICKED);
+    let after = observers(&w, 0);
+    assert_eq!(after.len(), 3);
+    assert!(!after.contains(&before[0]));
+    assert!(before[1..].iter().all(|o| after.contains(o)), "{before:?} {after:?}");
+}
+
+#[test]
+fn a_leave_makes_nobody_look() {
+    let mut w = watched(5);
+    w.hosts[2].node.command(w.now, Command::Leave).unwrap();
+    w.drain();
+    w.run(secs(1));
+    w.kill(2);
+    w.run(secs(1));
+    assert_eq!(count(&w, Counter::WatchesBroken), 0);
+    assert_eq!(count(&w, Counter::Suspicions), 0);
+    assert_eq!(w.state(0, 2), Some(State::Left));
+}
+
+#[test]
+fn a_death_is_known_before_anybody_would_have_probed() {
+    for n in [2, 5] {
+        let mut w = watched(n);
+        (0..n).for_each(|i| w.hosts[i].node.timers.stop(super::super::timers::Timer::Probe));
+        w.kill(1);
+        w.run(Duration::from_millis(400));
+        for i in (0..n).filter(|i| *i != 1) {
+            assert_eq!(w.state(i, 1), Some(State::Failed), "n{i} of {n}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_stream_of_a_live_member_proves_nothing_and_is_opened_again() {
+    let mut w = watched(5);
+    let broken: Vec<StreamId> = w.hosts[0].node.conns.keys().copied().collect();
+    assert!(broken.len() >= 3);
+    for s in broken {
+        let other = w.peers.remove(&(0, s)).unwrap();
+        w.peers.remove(&other);
+        let reset = StreamEvent::Failed(StreamError::Reset);
+        w.hosts[0].node.handle_stream(w.now, s, reset);
+        w.hosts[other.0].node.handle_stream(w.now, other.1, reset);
+    }
+    assert!(count(&w, Counter::WatchesBroken) >= 6);
+    w.drain();
+    w.run(PICKED);
+    assert_eq!(count(&w, Counter::Suspicions), 0);
+    assert_eq!(count(&w, Counter::ProbesRescued), 0, "they answered the ping");
+    assert!((0..5).all(|i| observers(&w, i).len() == 3 && w.alive(i) == 4));
+}
+
+#[test]
+fn who_breaks_streams_again_and_again_is_not_looked_at_each_time() {
+    let mut w = watched(2);
+    let record = (*w.hosts[1].node.local().record).clone();
+    let hello = wire::Hello { purpose: wire::Purpose::Watch { target: id(0) }, record };
+    let mut bytes = wire::stream_head(&w.hosts[0].node.cfg.label);
+    wire::append_frame(&wire::Message::Hello(hello), &mut bytes);
+    let probes = w.hosts[0].node.probes.len();
+    for n in 0..100 {
+        let s = StreamId::accepted(9000 + n);
+        let node = &mut w.hosts[0].node;
+        node.handle_stream(w.now, s, StreamEvent::Accepted { from: addr(1) });
+        node.handle_stream(w.now, s, StreamEvent::Data(&bytes));
+        node.handle_stream(w.now, s, StreamEvent::Finished);
+        // As if it had answered at once.
+        node.drop_probes();
+    }
+    let node = &w.hosts[0].node;
+    assert_eq!(node.stats().get(Counter::WatchesBroken), 100);
+    assert_eq!(node.probes.len(), probes);
+    let pings = node.out.iter().filter(|o| matches!(o, super::super::Outgoing::Ping { .. }));
+    assert!(pings.count() <= 8);
+}
+
+#[test]
+fn an_observer_gives_up_a_stream_that_is_silent_for_minutes() {
+    let mut w = watched(2);
+    assert_eq!(w.hosts[0].node.observers().count(), 1);
+    // Nothing that n1 says on a stream arrives any more.
+    let ends: Vec<End> = w.peers.keys().filter(|e| e.0 == 1).copied().collect();
+    for e in ends {
+        w.peers.remove(&e);
+    }
+    let silent = *w.hosts[0].node.conns.keys().find(|s| s.is_accepted()).unwrap();
+    w.run(secs(100));
+    assert!(w.hosts[0].node.conns.contains_key(&silent), "one beat may be late");
+    w.run(secs(90));
+    assert!(!w.hosts[0].node.conns.contains_key(&silent));
+    assert_eq!(w.hosts[1].node.observers().count(), 1, "another one is open");
+    assert_eq!(w.alive(0), 1, "and nobody is accused for it");
+}
+
+#[test]
+fn strangers_and_too_many_are_not_watched() {
+    let mut c = config(0);
+    c.limits.watches = 1;
+    let mut w = World::new(0);
+    w.start(c);
+    (1..4).for_each(|i| {
+        w.start(config(i));
+        w.join(i, 0).unwrap();
+    });
+    w.run(PICKED);
+    let accepted = w.hosts[0].node.conns.keys().filter(|s| s.is_accepted()).count();
+    assert_eq!(accepted, 1);
+    // Meant for somebody else.
+    let record = (*w.hosts[1].node.local().record).clone();
+    let hello = wire::Hello { purpose: wire::Purpose::Watch { target: id(2) }, record };
+    let mut bytes = wire::stream_head(&w.hosts[0].node.cfg.label);
+    wire::append_frame(&wire::Message::Hello(hello), &mut bytes);
+    let s = StreamId::accepted(9000);
+    w.hosts[0].node.handle_stream(w.now, s, StreamEvent::Accepted { from: addr(1) });
+    w.hosts[0].node.handle_stream(w.now, s, StreamEvent::Data(&bytes));
+    assert!(!w.hosts[0].node.conns.contains_key(&s));
+}

@@ -1,0 +1,285 @@
+//! Watch streams: every member keeps an idle stream to a few observers. When its process dies the
+//! kernel closes them, so the observers know within milliseconds, at no polling cost; and since a
+//! stream has two ends, the member knows of theirs.
+//!
+//! A broken stream proves nothing by itself: whoever sees one looks at once, with ping, stream and
+//! helpers, and what it meets is the evidence. Who observes whom follows from the ids alone
+//! (rendezvous hashing, Thaler and Ravishankar 1998), so one member that comes or goes moves few
+//! streams.
+//!
+//! Invariant: `observers` and `observed` name open streams of the roles `Watched` and `Watching`,
+//! and every such stream is named there.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::{hash::Hasher, time::Duration};
+use siphasher::sip::SipHasher13;
+
+use super::{
+    LocalState, Node, Timer,
+    claims::Origin,
+    probe::Kind,
+    streams::{Conn, Role},
+};
+use crate::{
+    identity::{NodeId, Version},
+    output::StreamId,
+    planted::Bug,
+    record::{Claim, Statement},
+    stats::Counter,
+    time::Instant,
+    wire::{Hello, Message, Reject, Sender},
+};
+
+/// Observers are picked this long after the members changed, or up to twice as long.
+const SETTLE: Duration = Duration::from_millis(500);
+/// A watch that did not work is tried again after the first; the wait doubles up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// The watched side says this often that it is still there: a host that vanished without a word
+/// must not keep a stream for ever.
+const BEAT: Duration = Duration::from_secs(60);
+/// An observer gives up a stream after so many beats that did not come.
+const BEATS_MISSED: u32 = 3;
+/// Looks after broken streams, per probe interval: breaking streams must not make us flood others.
+const LOOKS: u32 = 8;
+
+#[derive(Debug)]
+pub(super) struct Watches {
+    /// Streams we opened, by who observes us.
+    observers: BTreeMap<NodeId, StreamId>,
+    /// Streams we accepted, by whom we observe.
+    observed: BTreeMap<NodeId, StreamId>,
+    retry: Duration,
+    looks_left: u32,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        let (observers, observed) = (BTreeMap::new(), BTreeMap::new());
+        Self { observers, observed, retry: RETRY.0, looks_left: LOOKS }
+    }
+}
+
+/// How much `member` wants to be observed by `observer`: all agree on it.
+fn weight(member: NodeId, observer: NodeId) -> u64 {
+    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 6);
+    h.write(member.as_bytes());
+    h.write(observer.as_bytes());
+    h.finish()
+}
+
+impl Node {
+    /// The members that observe this one over an open stream.
+    pub fn observers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let accepted = |s| {
+            matches!(self.conns.get(s).map(|c| &c.role), Some(Role::Watched { met: Some(_), .. }))
+        };
+        self.watches.observers.iter().filter(move |(_, s)| accepted(s)).map(|(id, _)| *id)
+    }
+
+    /// The members that should observe this one.
+    fn wanted_observers(&self) -> Vec<NodeId> {
+        let k = self.cfg.tuning.observers;
+        let mut best: Vec<(u64, NodeId)> = Vec::with_capacity(k + 1);
+        for &id in self.table.live() {
+            let w = (weight(self.me.id, id), id);
+            if best.len() < k || best.last().is_some_and(|last| w > *last) {
+                let at = best.partition_point(|x| *x > w);
+                best.insert(at, w);
+                best.truncate(k);
+            }
+        }
+        best.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Observers will be picked anew, soon.
+    fn arm_watch(&mut self, now: Instant) {
+        if self.cfg.tuning.observers > 0 && self.state == LocalState::Running {
+            let spread = SETTLE * u32::try_from(self.rng.below(64)).unwrap_or(0) / 64;
+            self.timers.set_if_idle(Timer::Watch, now + SETTLE + spread);
+        }
+    }
+
+    /// Closes the streams of those who need not observe us, opens those that are missing.
+    pub(super) fn on_watch_timer(&mut self, now: Instant) {
+        let wanted = self.wanted_observers();
+        let unwanted = |id: &&NodeId| !wanted.contains(id);
+        let gone: Vec<NodeId> = self.watches.observers.keys().filter(unwanted).copied().collect();
+        for id in gone {
+            self.watches.observers.remove(&id).into_iter().for_each(|s| self.dismiss(s));
+        }
+        for observer in wanted {
+            if self.watches.observers.contains_key(&observer) {
+                continue;
+            }
+            let Some(to) = self.table.get(observer).map(|e| e.record.addr) else { continue };
+            let role = Role::Watched { observer, met: None };
+            match self.open(now, to, role, self.cfg.tuning.stream_timeout) {
+                Some(stream) => drop(self.watches.observers.insert(observer, stream)),
+                None => self.retry_watch(now),
+            }
+        }
+    }
+
+    fn retry_watch(&mut self, now: Instant) {
+        if self.state == LocalState::Running && !self.broken(Bug::WatchNotRenewed) {
+            self.timers.set_if_idle(Timer::Watch, now + self.watches.retry);
+            self.watches.retry = (self.watches.retry * 2).min(RETRY.1);
+        }
+    }
+
+    /// Still here.
+    pub(super) fn on_beat_timer(&mut self, now: Instant) {
+        let streams: Vec<StreamId> = self.watches.observers.values().copied().collect();
+        if streams.is_empty() {
+            return;
+        }
+        for id in streams {
+            if matches!(
+                self.conns.get(&id),
+                Some(Conn { role: Role::Watched { met: Some(_), .. }, .. })
+            ) {
+                self.say(id, &[Message::Beat(())]);
+            }
+        }
+        self.timers.set(Timer::Beat, now + BEAT);
+    }
+
+    /// Somebody wants to be observed.
+    pub(super) fn on_watch_hello(&mut self, now: Instant, id: StreamId, h: Hello, target: NodeId) {
+        let (member, version) = (h.record.id, h.record.version);
+        let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
+        self.learn(now, &claim, Origin::Stream { spread: true });
+        let known = |e: &super::table::Entry| {
+            e.is_live() && e.record.version.generation == version.generation
+        };
+        let known = self.table.get(member).is_some_and(known);
+        let w = &self.watches.observed;
+        let room = w.contains_key(&member) || w.len() < self.cfg.limits.watches;
+        if target != self.me.id || !known || !room {
+            self.say(id, &[Message::Reject(Reject::Unavailable)]);
+            self.close(id);
+            return;
+        }
+        if let Some(c) = self.conns.get_mut(&id) {
+            c.role = Role::Watching { member };
+        }
+        if let Some(old) = self.watches.observed.insert(member, id) {
+            self.dismiss(old);
+        }
+        self.say(id, &[Message::Watching(self.sender())]);
+        self.on_beat(now, id);
+    }
+
+    /// The observed member is there.
+    pub(super) fn on_beat(&mut self, now: Instant, id: StreamId) {
+        self.timers.set(Timer::Stream(id), now + BEAT * BEATS_MISSED);
+    }
+
+    /// An observer has accepted.
+    pub(super) fn on_watching(&mut self, now: Instant, id: StreamId, s: Sender) {
+        let Some(Conn { role: Role::Watched { observer, met }, .. }) = self.conns.get_mut(&id)
+        else {
+            return;
+        };
+        if *observer != s.id {
+            self.fail(now, id, crate::output::JoinError::NotQuorate);
+            return;
+        }
+        *met = Some(s.version.generation);
+        self.timers.stop(Timer::Stream(id));
+        self.watches.retry = RETRY.0;
+        self.timers.set_if_idle(Timer::Beat, now + BEAT);
+    }
+
+    /// What is known of a member changed from `before` (its version, and whether it was live).
+    pub(super) fn watch_changed(
+        &mut self,
+        now: Instant,
+        before: Option<(Version, bool)>,
+        claim: &Claim,
+    ) {
+        let (id, live) = (claim.id(), claim.state().is_live());
+        let was_live = before.is_some_and(|b| b.1);
+        let generation = claim.version().generation;
+        let reborn = before.is_some_and(|b| b.0.generation < generation);
+        if !live || reborn {
+            // Streams of an earlier life are as dead as it is, whether or not we were told.
+            self.watches.observed.remove(&id).into_iter().for_each(|s| self.dismiss(s));
+            let met = |s: &StreamId| match self.conns.get(s).map(|c| &c.role) {
+                Some(Role::Watched { met, .. }) => *met,
+                _ => None,
+            };
+            let old = |s: &StreamId| !live || met(s).is_some_and(|g| g < generation);
+            if let Some(s) = self.watches.observers.get(&id).copied().filter(old) {
+                self.watches.observers.remove(&id);
+                self.dismiss(s);
+            }
+        }
+        if live != was_live || reborn {
+            self.arm_watch(now);
+        }
+    }
+
+    /// Ends a watch stream on purpose: the other side need not worry.
+    fn dismiss(&mut self, id: StreamId) {
+        let connected = match self.conns.get(&id).map(|c| &c.role) {
+            Some(Role::Watched { met, .. }) => met.is_some(),
+            Some(_) => true,
+            None => return,
+        };
+        if connected {
+            self.say(id, &[Message::Done(())]);
+            self.close(id);
+        } else {
+            self.abort(id);
+        }
+    }
+
+    /// We leave: nobody need watch us, and we watch nobody.
+    pub(super) fn end_watches(&mut self) {
+        self.timers.stop(Timer::Watch);
+        self.timers.stop(Timer::Beat);
+        let w = core::mem::take(&mut self.watches);
+        for id in w.observers.into_values().chain(w.observed.into_values()) {
+            self.dismiss(id);
+        }
+    }
+
+    /// A watch stream is gone, and not because we ended it. `told`: the other side said so first.
+    pub(super) fn watch_ended(&mut self, now: Instant, role: &Role, told: bool) {
+        let conns = &self.conns;
+        let (other, established) = match *role {
+            Role::Watched { observer, met } => {
+                self.watches.observers.retain(|_, s| conns.contains_key(s));
+                self.retry_watch(now);
+                (observer, met.is_some())
+            }
+            Role::Watching { member } => {
+                self.watches.observed.retain(|_, s| conns.contains_key(s));
+                (member, true)
+            }
+            _ => return,
+        };
+        if established && !told {
+            self.stats.count(Counter::WatchesBroken);
+            self.look_at(now, other);
+        }
+    }
+
+    /// Its process may just have died: ask it, its kernel and others at once.
+    fn look_at(&mut self, now: Instant, id: NodeId) {
+        let live = self.table.get(id).is_some_and(super::table::Entry::is_live);
+        if self.state != LocalState::Running || !live || self.watches.looks_left == 0 {
+            return;
+        }
+        self.watches.looks_left -= 1;
+        if let Some(cookie) = self.start_probe(now, id, Kind::Verify) {
+            self.probe_watched(now, cookie);
+        }
+    }
+
+    /// Looks may be taken again.
+    pub(super) fn refill_looks(&mut self) {
+        self.watches.looks_left = LOOKS;
+    }
+}
