@@ -7,6 +7,7 @@ use crate::{
     identity::{Label, Name},
     output::Durable,
     record::{Pairs, Role},
+    wire::Keyring,
 };
 
 /// Who the node is and how it behaves.
@@ -18,6 +19,9 @@ pub struct Config {
     pub addr: SocketAddr,
     /// The datacenter. Packets of another one are dropped and counted.
     pub label: Label,
+    /// Seal everything with the primary key, and accept what is sealed with any of them; `None`:
+    /// clear mode, which only notices damage.
+    pub keys: Option<Keyring>,
     /// Client or server.
     pub role: Role,
     /// What the agent says of itself.

@@ -14,6 +14,7 @@ use crate::{
     bounded::BoundedVec,
     identity::{Label, Name, NodeId, Version},
     record::{Evidence, Record},
+    wire::{Key, KeyError},
 };
 
 /// A byte stream (TCP) between two members. The node numbers what it opens, the driver what it
@@ -182,6 +183,12 @@ pub enum Command {
         /// Forget it at once instead of after the tombstone time.
         prune: bool,
     },
+    /// Accept what is sealed with this key, too.
+    InstallKey(Key),
+    /// Seal with this key from now on; it is in the keyring already.
+    UseKey(Key),
+    /// Accept this key no more. Refused while this agent or somebody it hears seals with it.
+    RemoveKey(Key),
 }
 
 /// What a command started.
@@ -208,6 +215,12 @@ pub enum CommandError {
     /// Too many joins at once.
     #[error("{0} joins are under way already")]
     Busy(usize),
+    /// A keyring was to be changed, and there is none.
+    #[error("this agent is not encrypted: start it with -encrypt")]
+    NotSealed,
+    /// The keyring cannot be changed so.
+    #[error("{0}")]
+    Key(#[from] KeyError),
 }
 
 /// Why a join did not work.
@@ -254,6 +267,11 @@ pub enum JoinError {
     /// It is leaving, or full.
     #[error("the member there is leaving or has no room")]
     Unavailable,
+    /// Not both sides seal, or not with the same key.
+    #[error(
+        "the agent there has another encryption key, or only one of the two is encrypted (-encrypt)"
+    )]
+    Key,
     /// The address is our own.
     #[error("that is this agent's own address")]
     Myself,

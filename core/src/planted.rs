@@ -52,4 +52,6 @@ bugs! {
         "a step of the bootstrap is told before it is on disk";
     WatchNotRenewed = "watch-not-renewed",
         "a watch stream that broke is not opened again";
+    ReplaysAccepted = "replays-accepted",
+        "a sealed datagram is taken each time it comes";
 }

@@ -39,6 +39,10 @@ counters! {
     DropLabel = "drop_label",
     /// Packets whose checksum is wrong.
     DropChecksum = "drop_checksum",
+    /// Packets not sealed with a key of ours, or in clear where we seal, or the other way round.
+    DropKey = "drop_key",
+    /// Sealed packets that came before.
+    DropReplay = "drop_replay",
     /// Packets with a message that does not decode, strictly.
     DropMalformed = "drop_malformed",
     /// Messages with a tag that this version does not know (skipped).

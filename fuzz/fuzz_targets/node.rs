@@ -41,6 +41,7 @@ fn config() -> Option<Config> {
         name: Name::new("me").ok()?,
         addr: addr(1),
         label: Label::new("dc1").ok()?,
+        keys: None,
         role: Role::Server { port: 8300, expect: 3, bootstrap: false },
         tags: Pairs::default(),
         meta: Pairs::default(),

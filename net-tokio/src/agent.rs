@@ -237,6 +237,7 @@ fn make_node(
         name: config.name.clone(),
         addr: advertised(config.advertise, gossip),
         label: config.label.clone(),
+        keys: config.keys.clone(),
         role: config.role,
         tags: Pairs::new([("build", config.version.as_str())])?,
         meta: config.meta.clone(),
@@ -300,6 +301,7 @@ impl Sockets {
 
 fn agent_info(config: &AgentConfig, sockets: &Sockets, id: NodeId) -> AgentInfo {
     AgentInfo {
+        encrypted: config.keys.is_some(),
         version: config.version.clone(),
         revision: config.revision.clone(),
         name: config.name.clone(),

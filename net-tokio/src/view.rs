@@ -192,6 +192,8 @@ pub struct AgentInfo {
     pub id: NodeId,
     /// The datacenter.
     pub label: Label,
+    /// Is what agents say to each other sealed?
+    pub encrypted: bool,
     /// Client or server.
     pub role: Role,
     /// The gossip address that is advertised.

@@ -1,7 +1,10 @@
 //! What the nodes of a run are: the protocol's constants, and, in tests of the simulator, a rule
 //! of the protocol that is broken on purpose.
 
-use quorate_core::Tuning;
+use quorate_core::{
+    Tuning,
+    wire::{Key, Keyring},
+};
 
 /// Which clock of its host a node is driven by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +23,17 @@ pub struct Program {
     pub tuning: Tuning,
     /// What it takes the time from.
     pub clock: NodeClock,
+    /// All packets and streams are sealed.
+    pub sealed: bool,
 }
 
 impl Program {
+    /// The keys of every node.
+    pub fn keyring(&self) -> Option<Keyring> {
+        let key = || Key::new(&[7; 32]).unwrap_or_else(|e| unreachable!("32 bytes are a key: {e}"));
+        self.sealed.then(|| Keyring::new(key()))
+    }
+
     /// With these constants.
     pub fn tuned(tuning: Tuning) -> Self {
         Self { tuning, ..Self::default() }

@@ -34,7 +34,10 @@ const BUDGET: usize = 2000;
 const THREADS: usize = 2;
 
 fn planted() -> Vec<(&'static str, Program)> {
-    let with = |bug| Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() });
+    let with = |bug| {
+        let sealed = bug == Bug::ReplaysAccepted;
+        Program { sealed, ..Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() }) }
+    };
     let swept = Bug::ALL.iter().filter(|b| !FOUND_BY_THE_MODEL.contains(&b.0));
     let mut all: Vec<_> = swept.map(|(bug, name, _)| (*name, with(*bug))).collect();
     let clock = NodeClock::Wall;

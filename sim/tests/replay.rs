@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use sim::{
-    Scenario,
+    Program, Scenario,
     aim::Aim,
     regress, runner,
     sweep::{Sweep, sweep},
@@ -46,6 +46,19 @@ fn every_scenario_passes() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn every_scenario_passes_sealed() {
+    let program = Program { sealed: true, ..Program::default() };
+    for (name, scenario) in scenarios() {
+        if name.starts_with("large") {
+            continue;
+        }
+        let options = Options { program: program.clone(), ..Options::default() };
+        let failures = runner::run(scenario, options).unwrap().failures;
+        assert!(failures.is_empty(), "{name}: {failures:?}\n  {REPEAT} run {name} --sealed");
+    }
 }
 
 #[test]

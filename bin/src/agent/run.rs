@@ -204,6 +204,7 @@ async fn ended(agent: Agent, asks: Asks, stopped: &Stopped) -> ExitCode {
 fn agent_config(plan: Plan) -> AgentConfig {
     let base = AgentConfig::new(plan.name, plan.label, plan.bind);
     AgentConfig {
+        keys: plan.keys,
         node_id: plan.node_id,
         role: plan.role,
         advertise: plan.advertise,
@@ -246,7 +247,7 @@ fn banner(info: &AgentInfo) -> String {
         ("HTTP", list(&info.http_addrs)),
         ("DNS", list(&info.dns_addrs)),
         ("Cluster", info.advertise.to_string()),
-        ("Encrypted", "no".to_owned()),
+        ("Encrypted", if info.encrypted { "yes" } else { "no" }.to_owned()),
     ];
     let mut out = String::from("==> Quorate agent running!\n");
     for (key, value) in rows {
@@ -264,6 +265,7 @@ mod tests {
     #[test]
     fn the_banner_has_all_facts() {
         let mut info = AgentInfo {
+            encrypted: false,
             version: "0.1.0".into(),
             revision: String::new(),
             name: "n1".parse().unwrap(),
@@ -292,7 +294,9 @@ mod tests {
 
         ");
         info.role = Role::Client;
-        assert!(banner(&info).contains("       Server: false\n"));
+        info.encrypted = true;
+        let text = banner(&info);
+        assert!(text.contains("       Server: false\n") && text.contains("    Encrypted: yes\n"));
     }
 
     #[test]

@@ -243,7 +243,11 @@ const AGENT_PROCESS: &[Flag] = &[
     sets("pid_file", one("pid-file", "path", "File for the process id, removed at the end.")),
     sets(
         "encrypt",
-        one("encrypt", "key", "Refused for now: encryption between agents is not available yet."),
+        one(
+            "encrypt",
+            "key",
+            "Key that all agents share (see keygen): 16, 24 or 32 bytes in base64.",
+        ),
     ),
     sets(
         "enable_script_checks",

@@ -85,12 +85,6 @@ pub(crate) enum ConfigError {
     /// Not a key.
     #[error("encrypt has an invalid key: {0} (quorate keygen makes one)")]
     EncryptKey(String),
-    /// A key, but no encryption.
-    #[error(
-        "encrypt is set, but encryption between agents is not available yet; to run unencrypted, \
-         remove the key"
-    )]
-    EncryptUnavailable,
     /// A number outside its range.
     #[error("{key} cannot be {value}: {allowed}")]
     Range { key: &'static str, value: i64, allowed: &'static str },

@@ -8,7 +8,10 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use net_tokio::dns::{DnsConfig, SoaConfig};
-use quorate_core::{Label, MAX_VOTERS, Name, NodeId, Pairs, Role};
+use quorate_core::{
+    Label, MAX_VOTERS, Name, NodeId, Pairs, Role,
+    wire::{Key, Keyring},
+};
 
 use super::{
     ConfigError,
@@ -62,6 +65,7 @@ pub(crate) struct LeaveOn {
 pub(crate) struct Plan {
     pub(crate) name: Name,
     pub(crate) node_id: Option<NodeId>,
+    pub(crate) keys: Option<Keyring>,
     pub(crate) label: Label,
     pub(crate) role: Role,
     pub(crate) bind: SocketAddr,
@@ -96,7 +100,7 @@ impl Plan {
         let mut warnings = Vec::new();
         let log = log_plan(&s)?;
         let role = role(mode, &s, &mut warnings)?;
-        check_encrypt(s.encrypt.as_deref())?;
+        let keys = encrypt(s.encrypt.as_deref())?;
         let data_dir = data_dir(mode, &s, &mut warnings)?;
         let name = node_name(&s, host, &mut warnings)?;
         let node_id = match &s.node_id {
@@ -116,6 +120,7 @@ impl Plan {
             name,
             node_id,
             label,
+            keys,
             role,
             bind,
             advertise,
@@ -194,13 +199,11 @@ fn role(mode: Mode, s: &Settings, warnings: &mut Vec<String>) -> Result<Role, Co
     Ok(Role::Server { port, expect, bootstrap })
 }
 
-fn check_encrypt(key: Option<&str>) -> Result<(), ConfigError> {
-    let Some(key) = key else { return Ok(()) };
+fn encrypt(key: Option<&str>) -> Result<Option<Keyring>, ConfigError> {
+    let Some(key) = key else { return Ok(None) };
     let bytes = STANDARD.decode(key).map_err(|e| ConfigError::EncryptKey(e.to_string()))?;
-    match bytes.len() {
-        16 | 24 | 32 => Err(ConfigError::EncryptUnavailable),
-        n => Err(ConfigError::EncryptKey(format!("it has {n} bytes, not 16, 24 or 32"))),
-    }
+    let key = Key::new(&bytes).map_err(|e| ConfigError::EncryptKey(e.to_string()))?;
+    Ok(Some(Keyring::new(key)))
 }
 
 fn data_dir(

@@ -138,7 +138,7 @@ impl Node {
 
     /// Fills the rest of a datagram with queued claims.
     pub(super) fn piggyback(&mut self, to: NodeId, buf: &mut Vec<u8>) {
-        let room = self.cfg.limits.datagram_bytes.saturating_sub(buf.len());
+        let room = self.datagram_room().saturating_sub(buf.len());
         let limit = retransmit_limit(self.cfg.tuning.retransmit_mult, self.table.live().len() + 1);
         self.queue.fill(to, room, limit, buf);
     }

@@ -14,6 +14,7 @@ mod leave;
 mod probe;
 mod random;
 mod relay;
+mod sealing;
 mod streams;
 mod suspicion;
 mod sync;
@@ -112,7 +113,7 @@ struct Storage {
 #[derive(Debug)]
 pub struct Node {
     cfg: Config,
-    head: Vec<u8>,
+    envelope: wire::Envelope,
     rng: Random,
     me: Arc<Record>,
     state: LocalState,
@@ -178,9 +179,10 @@ impl Node {
         let bug = config.tuning.bug;
         #[cfg(not(feature = "planted-bugs"))]
         let bug = None;
+        let envelope = sealing::envelope(&config, &mut rng);
         let mut node = Self {
             bootstrap: bootstrap::Bootstrap::new(durable.id, config.role, memory, fresh, bug),
-            head: wire::stream_head(&config.label),
+            envelope,
             rng,
             me,
             state: LocalState::Starting,
@@ -210,6 +212,8 @@ impl Node {
             stats: Stats::default(),
             cfg: config,
         };
+        let forgetful = node.broken(Bug::ReplaysAccepted);
+        node.envelope.sealer_mut().into_iter().for_each(|s| s.forgetful = forgetful);
         node.storage.durable.left = false;
         if node.broken(Bug::LostSelfRecord) {
             node.storage.durable.generation = 0;
@@ -225,18 +229,20 @@ impl Node {
         if matches!(self.state, LocalState::Starting | LocalState::Left) {
             return;
         }
-        let body = match wire::open_datagram(&self.cfg.label, bytes) {
+        let body = match self.envelope.open(bytes) {
             Ok(body) => body,
             Err(e) => {
                 self.stats.count(match e {
                     wire::HeadError::NotOurs => Counter::DropNotOurs,
                     wire::HeadError::Label => Counter::DropLabel,
                     wire::HeadError::Checksum => Counter::DropChecksum,
+                    wire::HeadError::Key => Counter::DropKey,
+                    wire::HeadError::Replay => Counter::DropReplay,
                 });
                 return;
             }
         };
-        for b in wire::bodies(body) {
+        for b in wire::bodies(&body) {
             if let Ok((wire::CLAIM, body)) = b
                 && self.table.knows(body)
             {
@@ -258,6 +264,7 @@ impl Node {
                 }
             }
         }
+        self.envelope.recycle(body);
         self.finish();
     }
 
@@ -353,6 +360,10 @@ impl Node {
                 self.force_leave(now, name, prune)?;
                 CommandOutcome::Done
             }
+            Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {
+                self.change_keys(now, &c)?;
+                CommandOutcome::Done
+            }
         };
         self.finish();
         Ok(outcome)
@@ -361,13 +372,13 @@ impl Node {
     /// Writes the next datagram into `buf`, which is cleared first.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
         while let Some(next) = self.out.pop_front() {
-            wire::begin_datagram(&self.head, buf);
+            self.envelope.begin(buf);
             let empty = buf.len();
             let to = self.write(now, next, buf);
             if buf.len() == empty {
                 continue;
             }
-            wire::finish_datagram(&self.head, buf);
+            self.envelope.finish(buf);
             self.stats.count(Counter::DatagramsOut);
             self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
             return Some(Transmit { to, len: buf.len() });
@@ -419,10 +430,15 @@ impl Node {
         }
     }
 
+    /// Bytes of a datagram, without what protects it behind.
+    const fn datagram_room(&self) -> usize {
+        self.cfg.limits.datagram_bytes.saturating_sub(self.envelope.trailer())
+    }
+
     fn append_if_it_fits(&self, m: &Message, buf: &mut Vec<u8>) {
         let before = buf.len();
         wire::append_message(m, buf);
-        if buf.len() > self.cfg.limits.datagram_bytes {
+        if buf.len() > self.datagram_room() {
             buf.truncate(before);
         }
     }

@@ -16,6 +16,12 @@ impl Random {
         self.0.next_u64()
     }
 
+    pub(super) fn salt(&mut self) -> crate::wire::Salt {
+        let mut salt = [0; crate::wire::SALT_BYTES];
+        self.0.fill_bytes(&mut salt);
+        salt
+    }
+
     /// Below `n`; 0 if `n` is 0. The bias is under 2^-32 for all `n` in use.
     pub(super) fn below(&mut self, n: usize) -> usize {
         let wide = u128::from(self.0.next_u64()) * n as u128;

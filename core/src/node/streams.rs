@@ -13,7 +13,9 @@ use crate::{
     planted::Bug,
     stats::Counter,
     time::Instant,
-    wire::{self, Cookie, FrameReader, Hello, Message, NackReason, Purpose},
+    wire::{
+        self, Cookie, FrameReader, Hello, KeyId, Message, NackReason, Purpose, Salt, StreamSeal,
+    },
 };
 
 /// One open stream.
@@ -21,8 +23,21 @@ use crate::{
 pub(super) struct Conn {
     pub(super) remote: SocketAddr,
     pub(super) role: Role,
-    reader: FrameReader,
-    head_sent: bool,
+    pub(super) reader: FrameReader,
+    pub(super) head_sent: bool,
+    /// What we send on a sealed stream, once both sides' random numbers are known.
+    pub(super) seal: Option<StreamSeal>,
+    /// Our random number, and the key we mean.
+    pub(super) own: Option<(KeyId, Salt)>,
+    /// The other side's head was met.
+    pub(super) met_head: bool,
+}
+
+impl Conn {
+    fn new(remote: SocketAddr, role: Role) -> Self {
+        let (reader, seal, own) = (FrameReader::default(), None, None);
+        Self { remote, role, reader, head_sent: false, seal, own, met_head: false }
+    }
 }
 
 /// What a stream is used for, seen from here.
@@ -77,8 +92,7 @@ impl Node {
         self.streams_opened += 1;
         let id = StreamId::opened(self.streams_opened);
         self.stats.count(Counter::Streams);
-        let reader = FrameReader::default();
-        self.conns.insert(id, Conn { remote: to, role, reader, head_sent: false });
+        self.conns.insert(id, Conn::new(to, role));
         self.timers.set(Timer::Stream(id), now + limit);
         self.stream_out.push_back(StreamAction::Open { id, to });
         Some(id)
@@ -104,13 +118,28 @@ impl Node {
             return;
         }
         self.stats.count(Counter::Streams);
-        let role = Role::AwaitHello;
-        let reader = FrameReader::default();
-        self.conns.insert(id, Conn { remote: from, role, reader, head_sent: false });
+        self.conns.insert(id, Conn::new(from, Role::AwaitHello));
         self.timers.set(Timer::Stream(id), now + self.cfg.tuning.stream_timeout);
     }
 
     fn on_connected(&mut self, now: Instant, id: StreamId) {
+        // It accepts; until it answers, that is all we know.
+        match self.conns.get(&id).map(|c| &c.role) {
+            Some(&Role::Probing { cookie, .. }) => {
+                self.probe_stream_met(now, cookie, NackReason::Mute);
+            }
+            Some(&Role::Relaying { cookie, .. }) => drop(self.relay_met(cookie, NackReason::Mute)),
+            _ => {}
+        }
+        match self.keyring().map(wire::Keyring::primary) {
+            // What is said depends on the other side's random number.
+            Some(key) => drop(self.say_sealed_head(id, key)),
+            None => self.greet(id),
+        }
+    }
+
+    /// The first message of the side that opened the stream.
+    pub(super) fn greet(&mut self, id: StreamId) {
         let Some(c) = self.conns.get(&id) else { return };
         let purpose = match c.role {
             Role::Joining { .. } => Purpose::Join,
@@ -126,15 +155,7 @@ impl Node {
         match purpose {
             Purpose::Join => self.all_claims(&mut say),
             Purpose::Sync => say.push(self.bucket_message()),
-            Purpose::Watch { .. } => {}
-            Purpose::Probe { cookie, .. } => {
-                // It accepts; until it answers, that is all we know.
-                if matches!(c.role, Role::Probing { .. }) {
-                    self.probe_stream_met(now, cookie, NackReason::Mute);
-                } else {
-                    self.relay_met(cookie, NackReason::Mute);
-                }
-            }
+            Purpose::Watch { .. } | Purpose::Probe { .. } => {}
         }
         self.say(id, &say);
     }
@@ -153,6 +174,9 @@ impl Node {
                 return;
             }
         };
+        if !c.met_head && !self.agree_on_seal(now, id) {
+            return;
+        }
         loop {
             let Some(c) = self.conns.get_mut(&id) else { return };
             match c.reader.next_message() {
@@ -257,10 +281,13 @@ impl Node {
         let mut bytes = Vec::new();
         if !c.head_sent {
             c.head_sent = true;
-            bytes.extend_from_slice(&self.head);
+            bytes.extend_from_slice(&wire::stream_head(&self.cfg.label));
         }
         for m in messages {
-            wire::append_frame(m, &mut bytes);
+            match &mut c.seal {
+                Some(seal) => wire::append_sealed_frame(m, seal, &mut bytes),
+                None => wire::append_frame(m, &mut bytes),
+            }
         }
         self.stats.add(Counter::StreamBytesOut, bytes.len() as u64);
         self.stream_out.push_back(StreamAction::Write { id, bytes });

@@ -298,6 +298,7 @@ impl Node {
             Reject::Label { name, label } => JoinError::WrongLabel { name, label },
             Reject::NameTaken { holder, addr } => JoinError::NameTaken { name, holder, addr },
             Reject::Incompatible { min, max } => JoinError::Incompatible { min, max },
+            Reject::Key => JoinError::Key,
             Reject::Unavailable | Reject::Other(_) => JoinError::Unavailable,
         };
         self.fail(now, id, why);

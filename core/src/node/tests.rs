@@ -11,6 +11,7 @@ use core::{net::SocketAddr, time::Duration};
 use crate::*;
 
 mod bootstrap;
+mod sealing;
 mod watch;
 
 struct Host {
@@ -38,6 +39,7 @@ fn config(i: usize) -> Config {
         name: Name::new(std::format!("n{i}")).unwrap(),
         addr: addr(i),
         label: Label::new("dc1").unwrap(),
+        keys: None,
         role: Role::Client,
         tags: Pairs::default(),
         meta: Pairs::default(),

@@ -4,7 +4,13 @@ use alloc::vec::Vec;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
-use super::message::{Message, MessageError};
+use super::{
+    message::{Message, MessageError},
+    seal::{
+        self, KeyId, Keyring, SALT_BYTES, SEAL_BYTES, Salt, SealError, Sealer, StreamSeal,
+        TAG_BYTES,
+    },
+};
 use crate::identity::Label;
 
 /// First byte of every packet.
@@ -13,6 +19,8 @@ const MAGIC: u8 = b'Q';
 const FORMAT: u8 = 1;
 /// Not sealed: integrity by checksum only.
 const MODE_CLEAR: u8 = 0;
+/// Sealed with a key: see `seal`.
+const MODE_SEALED: u8 = 1;
 /// Bytes of a checksum.
 pub const CHECKSUM_BYTES: usize = 4;
 /// Largest frame of a stream, tag and body.
@@ -30,6 +38,12 @@ pub enum HeadError {
     /// Damaged on the way.
     #[error("the checksum is wrong")]
     Checksum,
+    /// Sealed with no key of ours, changed on the way, or only one side seals.
+    #[error("not sealed with a key of this agent")]
+    Key,
+    /// It came before.
+    #[error("a packet that came before")]
+    Replay,
 }
 
 fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
@@ -44,23 +58,135 @@ fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
 
 /// What a stream begins with, in each direction.
 pub fn stream_head(label: &Label) -> Vec<u8> {
+    head_of(MODE_CLEAR, label)
+}
+
+/// What a sealed stream begins with: the key that is meant and this side's part of the keys.
+pub fn sealed_stream_head(label: &Label, key: KeyId, salt: &Salt) -> Vec<u8> {
+    let mut out = head_of(MODE_SEALED, label);
+    out.extend_from_slice(&key.0);
+    out.extend_from_slice(salt);
+    out
+}
+
+fn head_of(mode: u8, label: &Label) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + label.as_str().len());
-    out.extend_from_slice(&[MAGIC, FORMAT, MODE_CLEAR]);
+    out.extend_from_slice(&[MAGIC, FORMAT, mode]);
     // A label has at most 64 bytes.
     out.push(u8::try_from(label.as_str().len()).unwrap_or(u8::MAX));
     out.extend_from_slice(label.as_str().as_bytes());
     out
 }
 
-/// Splits a head off: (label, rest).
-fn split_head(bytes: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
-    let [MAGIC, FORMAT, MODE_CLEAR, len, rest @ ..] = bytes else {
+/// Splits a head off: (is it sealed, label, rest).
+fn split_head(bytes: &[u8]) -> Result<(bool, &[u8], &[u8]), HeadError> {
+    let [MAGIC, FORMAT, mode @ (MODE_CLEAR | MODE_SEALED), len, rest @ ..] = bytes else {
         return Err(HeadError::NotOurs);
     };
     if usize::from(*len) > Label::MAX || *len == 0 {
         return Err(HeadError::NotOurs);
     }
-    rest.split_at_checked(usize::from(*len)).ok_or(HeadError::NotOurs)
+    let (label, rest) = rest.split_at_checked(usize::from(*len)).ok_or(HeadError::NotOurs)?;
+    Ok((*mode == MODE_SEALED, label, rest))
+}
+
+/// How an agent's datagrams are protected: by a checksum, or sealed.
+#[derive(Debug)]
+pub struct Envelope {
+    label: Label,
+    head: Vec<u8>,
+    sealer: Option<Sealer>,
+    /// What came in last, opened.
+    opened: Vec<u8>,
+}
+
+impl Envelope {
+    /// For the packets of this datacenter.
+    pub fn new(label: Label, sealer: Option<Sealer>) -> Self {
+        let mode = if sealer.is_some() { MODE_SEALED } else { MODE_CLEAR };
+        Self { head: head_of(mode, &label), label, sealer, opened: Vec::new() }
+    }
+
+    /// What seals, if anything does.
+    pub const fn sealer(&self) -> Option<&Sealer> {
+        self.sealer.as_ref()
+    }
+
+    /// As [`Envelope::sealer`].
+    pub const fn sealer_mut(&mut self) -> Option<&mut Sealer> {
+        self.sealer.as_mut()
+    }
+
+    /// Bytes that [`Envelope::finish`] appends.
+    pub const fn trailer(&self) -> usize {
+        if self.sealer.is_some() { TAG_BYTES } else { 0 }
+    }
+
+    /// Begins a datagram; messages follow, then [`Envelope::finish`].
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        match &mut self.sealer {
+            None => begin_datagram(&self.head, out),
+            Some(s) => {
+                out.clear();
+                out.extend_from_slice(&self.head);
+                s.begin(out);
+            }
+        }
+    }
+
+    /// Protects a datagram that began with [`Envelope::begin`].
+    pub fn finish(&self, out: &mut Vec<u8>) {
+        match &self.sealer {
+            None => finish_datagram(&self.head, out),
+            Some(s) => s.finish(self.head.len() + SEAL_BYTES, out),
+        }
+    }
+
+    /// Checks a datagram and returns its messages, still encoded; to be handed back with
+    /// [`Envelope::recycle`].
+    ///
+    /// # Errors
+    /// [`HeadError`]: whose packet it is not, or that it is damaged, forged or a replay.
+    pub fn open(&mut self, bytes: &[u8]) -> Result<Vec<u8>, HeadError> {
+        let mut out = core::mem::take(&mut self.opened);
+        out.clear();
+        match &mut self.sealer {
+            None => out.extend_from_slice(open_datagram(&self.label, bytes)?),
+            Some(s) => {
+                let (sealed, label, rest) = split_head(bytes)?;
+                if !sealed {
+                    return Err(HeadError::Key);
+                }
+                if label != self.label.as_str().as_bytes() {
+                    return Err(HeadError::Label);
+                }
+                let head = bytes.len() - rest.len() + SEAL_BYTES;
+                out.extend_from_slice(bytes);
+                s.open(head, &mut out).map_err(|e| match e {
+                    SealError::Key => HeadError::Key,
+                    SealError::Replay => HeadError::Replay,
+                })?;
+                out.drain(..head);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Takes a buffer back.
+    pub fn recycle(&mut self, opened: Vec<u8>) {
+        self.opened = opened;
+    }
+}
+
+/// The messages of a datagram, sealed or not, for traces: it may have come before.
+pub fn peek_datagram(ring: Option<&Keyring>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let (sealed, _, rest) = split_head(bytes).ok()?;
+    if !sealed {
+        return rest.get(CHECKSUM_BYTES..).map(<[u8]>::to_vec);
+    }
+    let head = bytes.len() - rest.len() + SEAL_BYTES;
+    let mut out = bytes.to_vec();
+    seal::peek(ring?, head, &mut out).then(|| out.split_off(head))
 }
 
 /// Begins a datagram; messages follow, then [`finish_datagram`].
@@ -81,7 +207,10 @@ pub fn finish_datagram(head: &[u8], out: &mut [u8]) {
 /// # Errors
 /// [`HeadError`]: whose packet it is not, or that it is damaged.
 pub fn open_datagram<'a>(label: &Label, bytes: &'a [u8]) -> Result<&'a [u8], HeadError> {
-    let (theirs, rest) = split_head(bytes)?;
+    let (sealed, theirs, rest) = split_head(bytes)?;
+    if sealed {
+        return Err(HeadError::Key);
+    }
     let (sum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or(HeadError::NotOurs)?;
     let head = &bytes[..bytes.len() - rest.len()];
     if checksum(&[head, body]) != sum {
@@ -91,12 +220,6 @@ pub fn open_datagram<'a>(label: &Label, bytes: &'a [u8]) -> Result<&'a [u8], Hea
         return Err(HeadError::Label);
     }
     Ok(body)
-}
-
-/// The messages of any datagram, whoever's it is.
-pub(super) fn skip_head(bytes: &[u8]) -> Option<&[u8]> {
-    let (_, rest) = split_head(bytes).ok()?;
-    rest.get(CHECKSUM_BYTES..)
 }
 
 /// Appends a message to a datagram.
@@ -121,11 +244,27 @@ pub fn append_frame(m: &Message, out: &mut Vec<u8>) {
     out[at + 4..body].copy_from_slice(&sum);
 }
 
+/// Appends a message to a sealed stream.
+pub fn append_sealed_frame(m: &Message, seal: &mut StreamSeal, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(m.tag());
+    m.encode_body(out);
+    let body = at + 4;
+    let len = u32::try_from(out.len() - body).unwrap_or(u32::MAX).to_le_bytes();
+    out[at..body].copy_from_slice(&len);
+    let tag = seal.seal(&len, &mut out[body..]);
+    out.extend_from_slice(&tag);
+}
+
 /// Takes a stream apart. Holds at most one frame.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buf: Vec<u8>,
     label: Option<Vec<u8>>,
+    /// Of a sealed stream: the key that the other side means, and its part of the keys.
+    meant: Option<(KeyId, Salt)>,
+    seal: Option<StreamSeal>,
 }
 
 impl FrameReader {
@@ -140,23 +279,39 @@ impl FrameReader {
     /// [`HeadError::NotOurs`].
     pub fn label(&mut self) -> Result<Option<&[u8]>, HeadError> {
         if self.label.is_none() {
-            let known: &[u8] = &[MAGIC, FORMAT, MODE_CLEAR];
+            let known: &[u8] = &[MAGIC, FORMAT];
             let n = self.buf.len().min(known.len());
-            if self.buf[..n] != known[..n] {
+            let mode = self.buf.get(2).copied().unwrap_or(MODE_CLEAR);
+            if self.buf[..n] != known[..n] || mode > MODE_SEALED {
                 return Err(HeadError::NotOurs);
             }
             let Some(&len) = self.buf.get(3) else { return Ok(None) };
             if len == 0 || usize::from(len) > Label::MAX {
                 return Err(HeadError::NotOurs);
             }
-            if self.buf.len() < 4 + usize::from(len) {
+            let label_end = 4 + usize::from(len);
+            let end = label_end + if mode == MODE_SEALED { 4 + SALT_BYTES } else { 0 };
+            if self.buf.len() < end {
                 return Ok(None);
             }
-            let rest = self.buf.split_off(4 + usize::from(len));
+            let rest = self.buf.split_off(end);
             let head = core::mem::replace(&mut self.buf, rest);
-            self.label = Some(head[4..].to_vec());
+            self.meant = head[label_end..].split_first_chunk::<4>().and_then(|(key, salt)| {
+                salt.first_chunk::<SALT_BYTES>().map(|salt| (KeyId(*key), *salt))
+            });
+            self.label = Some(head[4..label_end].to_vec());
         }
         Ok(self.label.as_deref())
+    }
+
+    /// What the head of a sealed stream says, once it is there.
+    pub const fn meant(&self) -> Option<(KeyId, Salt)> {
+        self.meant
+    }
+
+    /// What comes after the head is sealed so.
+    pub fn unlock(&mut self, seal: StreamSeal) {
+        self.seal = Some(seal);
     }
 
     /// The next message; `Ok(None)` until all of it is there. Unknown tags are skipped.
@@ -165,18 +320,28 @@ impl FrameReader {
     /// [`MessageError`]: a frame that is too long, damaged or does not decode.
     pub fn next_message(&mut self) -> Result<Option<Message>, MessageError> {
         loop {
-            const HEAD: usize = 4 + CHECKSUM_BYTES;
-            let Some((head, rest)) = self.buf.split_at_checked(HEAD) else { return Ok(None) };
-            let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let sum = if self.seal.is_some() { 0 } else { CHECKSUM_BYTES };
+            let tag = if self.seal.is_some() { TAG_BYTES } else { 0 };
+            let Some((&bytes, rest)) = self.buf.split_first_chunk::<4>() else { return Ok(None) };
+            let len = u32::from_le_bytes(bytes) as usize;
             if len == 0 || len > MAX_FRAME_BYTES {
                 return Err(MessageError::Truncated);
             }
-            let Some(frame) = rest.get(..len) else { return Ok(None) };
-            if checksum(&[frame]) != head[4..] {
+            if rest.len() < sum + len + tag {
+                return Ok(None);
+            }
+            let (body, rest) = self.buf[4 + sum..].split_at_mut(len);
+            if let Some(seal) = &mut self.seal
+                && !seal.open(&bytes, body, &rest[..tag])
+            {
+                return Err(MessageError::Sealed);
+            }
+            let (frame, head) = (&self.buf[4 + sum..][..len], &self.buf[4..4 + sum]);
+            if sum > 0 && checksum(&[frame]) != head {
                 return Err(MessageError::Body(frame[0]));
             }
             let m = Message::decode(frame[0], &frame[1..])?;
-            self.buf.drain(..HEAD + len);
+            self.buf.drain(..4 + sum + len + tag);
             if m.is_some() {
                 return Ok(m);
             }

@@ -194,6 +194,8 @@ pub enum Reject {
     Unavailable,
     /// For later versions: a reason in words.
     Other(BoundedString<256>),
+    /// Only one of the two seals, or with a key that the other does not have.
+    Key,
 }
 
 /// Which of 256 buckets differ, and what is in them here.
@@ -246,6 +248,9 @@ pub enum MessageError {
     /// The body of this tag is not what the tag wants, or not in its only encoding.
     #[error("the body of a message with tag {0} does not decode")]
     Body(u8),
+    /// A frame that was changed, left out or put elsewhere.
+    #[error("a sealed frame does not open")]
+    Sealed,
 }
 
 macro_rules! messages {

@@ -1,20 +1,30 @@
 //! The wire format: our own frame around postcard bodies.
 //!
-//! A datagram is `Q`, format version, mode, label (length, bytes), checksum (4 bytes), then
-//! messages of tag (1), length (2, little endian), body. A stream begins with the same head
-//! (without checksum) once in each direction; then come frames of length (4), checksum (4), tag
-//! (1), body. Unknown tags are skipped, so that newer members may say more.
+//! A datagram in clear mode is `Q`, format version, mode, label (length, bytes), checksum (4
+//! bytes), then messages of tag (1), length (2, little endian), body. A stream begins with the
+//! same head (without checksum) once in each direction; then come frames of length (4), checksum
+//! (4), tag (1), body. Sealed, key id (4), boot id (16) and counter (8) stand for the checksum,
+//! and a tag (16) follows the messages; a stream's head ends with key id and a random number (16),
+//! and its frames have a tag behind instead of a checksum in front. Unknown tags are skipped, so
+//! that newer members may say more.
 //!
 //! Guarantees: decoding never panics and never allocates for what is not there; a body has one
 //! encoding only: what decodes encodes to the same bytes (see `strict`).
 
+use alloc::vec::Vec;
+
 mod frame;
 mod message;
+mod seal;
 mod strict;
 
 pub use frame::{
-    CHECKSUM_BYTES, FrameReader, HeadError, MAX_FRAME_BYTES, append_frame, append_message,
-    begin_datagram, finish_datagram, open_datagram, stream_head,
+    CHECKSUM_BYTES, Envelope, FrameReader, HeadError, MAX_FRAME_BYTES, append_frame,
+    append_message, append_sealed_frame, begin_datagram, finish_datagram, open_datagram,
+    peek_datagram, sealed_stream_head, stream_head,
+};
+pub use seal::{
+    Key, KeyError, KeyId, Keyring, SALT_BYTES, Salt, SealError, Sealer, StreamSeal, TAG_BYTES,
 };
 /// The tag of [`Message::Claim`]. Its body begins with the 16 bytes of the subject's id.
 pub const CLAIM: u8 = 6;
@@ -57,9 +67,9 @@ pub fn messages(body: &[u8]) -> impl Iterator<Item = Result<Option<Message>, Mes
 }
 
 /// The names of the messages in a datagram, for traces. Nothing for what is not a datagram.
-pub fn describe_datagram(bytes: &[u8]) -> impl Iterator<Item = &'static str> {
-    let body = frame::skip_head(bytes).unwrap_or(&[]);
-    messages(body).map_while(Result::ok).map(|m| m.map_or("unknown", |m| m.name()))
+pub fn describe_datagram(ring: Option<&Keyring>, bytes: &[u8]) -> Vec<&'static str> {
+    let body = frame::peek_datagram(ring, bytes).unwrap_or_default();
+    messages(&body).map_while(Result::ok).map(|m| m.map_or("unknown", |m| m.name())).collect()
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn every_message_comes_back_as_it_was() {
     let body = open_datagram(&label(), &bytes).unwrap();
     let back: Vec<_> = messages(body).map(|m| m.unwrap().unwrap()).collect();
     assert_eq!(back, all);
-    assert_eq!(describe_datagram(&bytes).count(), all.len());
+    assert_eq!(describe_datagram(None, &bytes).len(), all.len());
     let mut reader = FrameReader::default();
     let mut stream = stream_head(&label());
     all.iter().for_each(|m| append_frame(m, &mut stream));
@@ -221,6 +221,6 @@ proptest! {
     fn arbitrary_datagrams_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = open_datagram(&label(), &bytes);
         messages(&bytes).for_each(drop);
-        describe_datagram(&bytes).for_each(drop);
+        describe_datagram(None, &bytes);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use quorate_core::{Label, Limits, Name, NodeId, Pairs, Role, Tuning};
+use quorate_core::{Label, Limits, Name, NodeId, Pairs, Role, Tuning, wire::Keyring};
 
 use crate::dns::DnsConfig;
 
@@ -16,6 +16,8 @@ pub struct AgentConfig {
     pub node_id: Option<NodeId>,
     /// The datacenter (`-datacenter`).
     pub label: Label,
+    /// Keys that seal what agents say to each other (`-encrypt`); `None`: it is readable.
+    pub keys: Option<Keyring>,
     /// Client or server.
     pub role: Role,
     /// Where the gossip port is bound, UDP and TCP (`-bind`, `-serf-lan-port`). Port 0 takes a
@@ -68,6 +70,7 @@ impl AgentConfig {
             name,
             node_id: None,
             label,
+            keys: None,
             role: Role::Client,
             bind: addr,
             advertise: addr,

@@ -66,6 +66,7 @@ fn many_servers(n: u8) -> View {
 
 fn info() -> AgentInfo {
     AgentInfo {
+        encrypted: false,
         version: "0.1.0".into(),
         revision: String::new(),
         name: NodeName::new("agent-one").unwrap(),

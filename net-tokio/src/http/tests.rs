@@ -58,6 +58,7 @@ pub(super) fn view(index: u64) -> View {
 
 pub(super) fn info() -> AgentInfo {
     AgentInfo {
+        encrypted: false,
         version: "0.1.0".into(),
         revision: String::new(),
         name: Name::new("agent-one").unwrap(),

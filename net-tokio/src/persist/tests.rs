@@ -282,6 +282,7 @@ async fn the_writer_tries_again_and_acknowledges_only_what_is_saved() {
             name: Name::new("n1").unwrap(),
             addr: ([127, 0, 0, 1], 8301).into(),
             label: quorate_core::Label::new("dc1").unwrap(),
+            keys: None,
             role: Role::Client,
             tags: Pairs::default(),
             meta: Pairs::default(),

@@ -46,6 +46,9 @@ struct Under {
     /// Constants of the protocol.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// Seal all packets and streams.
+    #[arg(long)]
+    sealed: bool,
     /// Break one of its rules (`sim list --bugs` names them).
     #[cfg(feature = "planted-bugs")]
     #[arg(long, value_name = "BUG")]
@@ -54,7 +57,8 @@ struct Under {
 
 impl Under {
     fn program(&self) -> Result<Program, Error> {
-        let program = Program::tuned(self.profile.tuning());
+        let sealed = self.sealed;
+        let program = Program { sealed, ..Program::tuned(self.profile.tuning()) };
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program
@@ -70,11 +74,13 @@ impl Under {
             Profile::Quorate => "",
             Profile::Memberlist => " --profile memberlist",
         };
+        let sealed = if self.sealed { " --sealed" } else { "" };
         #[cfg(feature = "planted-bugs")]
         if let Some(bug) = &self.plant {
-            return format!("{REPEAT} --features planted-bugs -- {what}{profile} --plant {bug}");
+            let features = "--features planted-bugs";
+            return format!("{REPEAT} {features} -- {what}{profile}{sealed} --plant {bug}");
         }
-        format!("{REPEAT} -- {what}{profile}")
+        format!("{REPEAT} -- {what}{profile}{sealed}")
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn run(
             plan = plan.with_seed(seed);
         }
         let began = stopwatch();
-        let options = Options { tuning: program.tuning.clone(), ..Options::default() };
+        let (tuning, keys) = (program.tuning.clone(), program.keyring());
+        let options = Options { tuning, keys, ..Options::default() };
         let outcome = turmoil::run(&plan, &options);
         if events {
             show::print_lines(outcome.events.iter().map(ToString::to_string))?;

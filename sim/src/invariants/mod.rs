@@ -34,6 +34,8 @@ pub enum Invariant {
     S7,
     /// All caps hold.
     S8,
+    /// Replayed, forged or damaged packets change nothing (sealed).
+    S9,
     /// Arbitrary bytes never panic.
     S10,
     /// No two quorums share a voter, and no promise is forgotten.
@@ -52,6 +54,7 @@ impl Invariant {
             Self::S6 => "S6-weak-refutation",
             Self::S7 => "S7-events",
             Self::S8 => "S8-cap",
+            Self::S9 => "S9-replay",
             Self::S10 => "S10-panic",
             Self::S11 => "S11-quorum",
         }
@@ -503,12 +506,33 @@ pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Checks what a sealed datagram did to its receiver: only what a member wrote, and that once, may
+/// change anything or be answered.
+///
+/// # Errors
+/// S9.
+pub fn sealed(genuine: bool, unchanged: bool) -> Result<(), Violation> {
+    if !genuine && !unchanged {
+        return broken(Invariant::S9, "a replayed or forged datagram had an effect".into());
+    }
+    Ok(())
+}
+
 /// Checks a datagram that the member `own` sends: what a node says of itself is no accusation.
 ///
 /// # Errors
 /// S5; S8 if its own cluster cannot read it.
-pub fn own_claims(label: &Label, own: NodeId, datagram: &[u8]) -> Result<(), Violation> {
-    let Ok(body) = wire::open_datagram(label, datagram) else {
+pub fn own_claims(
+    label: &Label,
+    ring: Option<&wire::Keyring>,
+    own: NodeId,
+    datagram: &[u8],
+) -> Result<(), Violation> {
+    let opened = match ring {
+        None => wire::open_datagram(label, datagram).ok().map(<[u8]>::to_vec),
+        Some(_) => wire::peek_datagram(ring, datagram),
+    };
+    let Some(body) = opened else {
         return broken(Invariant::S8, "a datagram that its own members cannot read".into());
     };
     let accuses = |m: wire::Message| match m {
@@ -517,7 +541,7 @@ pub fn own_claims(label: &Label, own: NodeId, datagram: &[u8]) -> Result<(), Vio
         }
         _ => false,
     };
-    if wire::messages(body).flatten().flatten().any(accuses) {
+    if wire::messages(&body).flatten().flatten().any(accuses) {
         let message = "it tells others that it is suspect or failed itself".to_owned();
         return broken(Invariant::S5, message);
     }

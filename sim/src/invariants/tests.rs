@@ -134,14 +134,18 @@ fn s5_a_node_accuses_itself() {
         bytes
     };
     let accusation = Statement::Suspect { by: other, evidence: Evidence::Silent, witnesses: 0 };
-    caught(own_claims(&label, own, &datagram(own, accusation)), Invariant::S5);
-    caught(own_claims(&label, own, &datagram(own, Statement::Failed { by: own })), Invariant::S5);
-    own_claims(&label, own, &datagram(other, accusation)).unwrap();
-    own_claims(&label, own, &datagram(own, Statement::Left { by: own, prune: false })).unwrap();
-    own_claims(&label, own, &datagram(own, Statement::Alive)).unwrap();
+    caught(own_claims(&label, None, own, &datagram(own, accusation)), Invariant::S5);
+    caught(
+        own_claims(&label, None, own, &datagram(own, Statement::Failed { by: own })),
+        Invariant::S5,
+    );
+    own_claims(&label, None, own, &datagram(other, accusation)).unwrap();
+    own_claims(&label, None, own, &datagram(own, Statement::Left { by: own, prune: false }))
+        .unwrap();
+    own_claims(&label, None, own, &datagram(own, Statement::Alive)).unwrap();
     let mut damaged = datagram(own, Statement::Alive);
     damaged.pop();
-    caught(own_claims(&label, own, &damaged), Invariant::S8);
+    caught(own_claims(&label, None, own, &damaged), Invariant::S8);
 }
 
 #[test]
@@ -178,6 +182,9 @@ fn s8_caps() {
     let list = [(seen(1, v(3, 0)), State::Alive), (seen(2, v(1, 0)), State::Alive)];
     caught(c.lists(0, &limits, list.into_iter()), Invariant::S8);
     caught(outputs(&limits, 1, 1401), Invariant::S8);
+    caught(sealed(false, false), Invariant::S9);
+    sealed(false, true).unwrap();
+    sealed(true, false).unwrap();
     caught(outputs(&limits, 10_000, 100), Invariant::S8);
     outputs(&limits, 10, 1400).unwrap();
     caught(streams(3, 2), Invariant::S8);

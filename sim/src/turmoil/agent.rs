@@ -131,6 +131,7 @@ pub(super) async fn software(slot: Arc<Slot>) -> ::turmoil::Result {
 fn info(own: &Record, label: Label) -> AgentInfo {
     let at = |port| vec![SocketAddr::new(own.addr.ip(), port)];
     AgentInfo {
+        encrypted: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         revision: String::new(),
         name: own.name.clone(),

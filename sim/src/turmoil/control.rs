@@ -412,6 +412,7 @@ fn config(scenario: &Scenario, options: &Options, host: &Host, durable: Durable)
         name: host.name.clone(),
         addr: address(host.number, host.moves),
         label: Label::new("dc1").unwrap_or_else(|e| unreachable!("letters are a label: {e}")),
+        keys: options.keys.clone(),
         role,
         tags: Pairs::default(),
         meta: Pairs::default(),

@@ -44,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use quorate_core::{Limits, Tuning, Version};
+use quorate_core::{Limits, Tuning, Version, wire::Keyring};
 use siphasher::sip::SipHasher13;
 
 use crate::{invariants::Invariant, scenario::Goal, world::Failure};
@@ -64,6 +64,8 @@ const FAILURES: usize = 16;
 pub struct Options {
     /// Constants of the protocol.
     pub tuning: Tuning,
+    /// What every node seals with.
+    pub keys: Option<Keyring>,
     /// Caps of every node.
     pub limits: Limits,
     /// Stop at the first failure.
@@ -76,6 +78,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tuning: Tuning::default(),
+            keys: None,
             limits: Limits::default(),
             stop_at_failure: true,
             asks: true,

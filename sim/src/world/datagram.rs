@@ -77,9 +77,8 @@ impl Slab {
 }
 
 /// The names of the messages in a datagram.
-fn messages(bytes: &[u8]) -> String {
-    let names: Vec<_> = wire::describe_datagram(bytes).collect();
-    names.join(",")
+fn messages(ring: Option<&wire::Keyring>, bytes: &[u8]) -> String {
+    wire::describe_datagram(ring, bytes).join(",")
 }
 
 /// Sets trace entries of two packets apart: the last bytes, which hold part of every body.
@@ -93,8 +92,9 @@ impl World {
         self.measures.datagrams += 1;
         self.measures.datagram_bytes += bytes.len() as u64;
         let target = number_of(to).filter(|n| (*n as usize) < self.hosts.len());
+        let ring = self.ring.clone();
         let seq = self.note(h, Kind::Send, target, (bytes.len(), mark(&bytes)), || {
-            (messages(&bytes), String::new())
+            (messages(ring.as_ref(), &bytes), String::new())
         });
         let outer = std::mem::replace(&mut self.cause, seq);
         match target {

@@ -10,6 +10,7 @@ use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
     StreamEvent, StreamId,
 };
+use siphasher::sip::SipHasher13;
 
 use super::{
     LoadError, World,
@@ -98,6 +99,7 @@ impl World {
             name: host.name.clone(),
             addr: host.addr,
             label: label(),
+            keys: self.ring.clone(),
             role: self.role(host.number),
             tags: Pairs::default(),
             meta: Pairs::default(),
@@ -237,7 +239,25 @@ impl World {
     pub(super) fn takes_datagram(&mut self, h: usize, from: SocketAddr, bytes: &[u8]) {
         let sender = super::host::number_of(from);
         self.cause = self.note(h, Kind::Receive, sender, (bytes.len(), 0), Default::default);
+        if self.ring.is_some() && self.is_small {
+            return self.takes_sealed(h, from, bytes);
+        }
         self.with_node(h, |node, now| node.handle_datagram(now, from, bytes));
+    }
+
+    /// As above; what is forged, damaged or a replay must change nothing (S9).
+    fn takes_sealed(&mut self, h: usize, from: SocketAddr, bytes: &[u8]) {
+        let hash = datagram_hash(bytes);
+        // One that only starts or has left reads nothing, so it remembers nothing.
+        let reads = is_running(&self.hosts[h]);
+        let genuine =
+            self.genuine.contains(&hash) && (!reads || self.hosts[h].delivered.insert(hash));
+        let shown =
+            |w: &Self| (w.hosts[h].node.as_ref().map(|n| n.revision()), w.measures.datagrams);
+        let before = shown(self);
+        self.with_node(h, |node, now| node.handle_datagram(now, from, bytes));
+        let checked = invariants::sealed(genuine, before == shown(self));
+        self.check(h, checked);
     }
 
     /// The node handles something on a stream; `opener` is the host that connected.
@@ -315,8 +335,11 @@ impl World {
             largest = largest.max(buffer.len());
             if self.is_small {
                 let own = node.local().record.id;
-                let checked = invariants::own_claims(&label(), own, &buffer);
+                let checked = invariants::own_claims(&label(), self.ring.as_ref(), own, &buffer);
                 self.check(h, checked);
+            }
+            if self.ring.is_some() && self.is_small {
+                self.genuine.insert(datagram_hash(&buffer));
             }
             self.send(h, t.to, buffer);
             if datagrams > self.limits.transmits + 2 * invariants::OUTPUTS_MAX {
@@ -463,6 +486,11 @@ impl World {
             self.stop_process(h, false);
         }
     }
+}
+
+/// Tells datagrams apart.
+fn datagram_hash(bytes: &[u8]) -> u64 {
+    SipHasher13::new().hash(bytes)
 }
 
 /// The cluster's label: always valid.

@@ -243,6 +243,10 @@ impl World {
                 self.goals.insert(Goal::Counted(*c));
             }
         }
+        if self.ring.is_some() && node.stats().get(Counter::DropKey) > 0 {
+            // Sealed, the tag takes the checksum's part.
+            self.goals.insert(Goal::Counted(Counter::DropChecksum));
+        }
         let counted = |g: &(&str, &str, _)| Goal::by_name(g.0).and_then(Goal::counter);
         for (i, goal) in GOALS.iter().enumerate() {
             if counted(goal).is_some_and(|c| node.stats().get(c) > 0) {

@@ -1,7 +1,7 @@
 //! A host with its process: what is up, what waits for the processor, which clocks and disk.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
@@ -132,6 +132,8 @@ pub(super) struct Host {
     pub writes: u64,
     /// The recent past, if the scenario replays it: time, to, bytes.
     pub history: VecDeque<(u64, u32, Vec<u8>)>,
+    /// Hashes of the sealed datagrams that this process was given.
+    pub delivered: BTreeSet<u64>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
     /// The node's revision when it was last looked at.
@@ -182,6 +184,7 @@ impl Host {
             sent: Vec::new(),
             writes: 0,
             history: VecDeque::new(),
+            delivered: BTreeSet::new(),
             joining: Joining::default(),
             flapping: None,
             revision: 0,
@@ -253,6 +256,7 @@ impl Host {
         self.life += 1;
         self.inbox.clear();
         self.inbox_datagrams = 0;
+        self.delivered.clear();
         self.timer_at = u64::MAX;
         self.waking = false;
         self.joining = Joining::default();

@@ -19,7 +19,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 
-use quorate_core::{Counter, Limits, Name, NodeId};
+use quorate_core::{Counter, Limits, Name, NodeId, wire::Keyring};
 
 use crate::{
     invariants::{Checker, Violation},
@@ -161,6 +161,10 @@ pub struct World {
     is_small: bool,
     /// When topology last changed.
     topology_at: u64,
+    /// What all nodes seal with.
+    ring: Option<Keyring>,
+    /// Hashes of the sealed datagrams that a node wrote.
+    genuine: BTreeSet<u64>,
     counted: [u64; Counter::ALL.len()],
 }
 
@@ -207,6 +211,8 @@ impl World {
             keeps_history: scenario.lines.iter().any(replays),
             is_small: highest <= Self::SMALL,
             topology_at: 0,
+            ring: options.program.keyring(),
+            genuine: BTreeSet::new(),
             counted: [0; Counter::ALL.len()],
             program: options.program,
             limits: options.limits,

@@ -1,0 +1,126 @@
+//! Sealing, seen from the node: the keyring and its changes, and how both ends of a stream agree
+//! on keys. The cryptography is `wire`'s.
+
+use super::{Node, probe::Kind, random::Random};
+use crate::{
+    config::Config,
+    output::{Command, CommandError, JoinError, StreamAction, StreamId},
+    stats::Counter,
+    time::Instant,
+    wire::{self, KeyId, Message, Salt, StreamSeal},
+};
+
+/// A key counts as in use if it sealed one of the last datagrams that came in, so many per member.
+const KEY_HEARD_PER_MEMBER: u64 = 4;
+/// Members that are told at once that another key is in use here.
+const KEY_TOLD: usize = 128;
+
+/// What protects a node's datagrams.
+pub(super) fn envelope(config: &Config, rng: &mut Random) -> wire::Envelope {
+    let sealer = |ring| wire::Sealer::new(ring, rng.salt(), config.limits.members);
+    wire::Envelope::new(config.label.clone(), config.keys.clone().map(sealer))
+}
+
+impl Node {
+    // ---- the keyring ----
+
+    pub(super) fn change_keys(&mut self, now: Instant, c: &Command) -> Result<(), CommandError> {
+        let heard = KEY_HEARD_PER_MEMBER * (self.table.live().len() as u64 + 4);
+        let sealer = self.envelope.sealer_mut().ok_or(CommandError::NotSealed)?;
+        let mut ring = sealer.ring().clone();
+        match c {
+            Command::InstallKey(key) => ring.install(key.clone())?,
+            Command::UseKey(key) => ring.use_key(key)?,
+            Command::RemoveKey(key) => {
+                ring.remove(key)?;
+                if sealer.heard_lately(key.id(), heard) {
+                    return Err(wire::KeyError::InUse.into());
+                }
+            }
+            _ => {}
+        }
+        let other_primary = ring.primary() != sealer.ring().primary();
+        sealer.set_ring(ring);
+        if other_primary {
+            // Nobody need wait for our next probe to see that the old key is out of use here.
+            for id in self.table.random_live(&mut self.rng, KEY_TOLD, |_| true) {
+                self.start_probe(now, id, Kind::Contact);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys, if this node seals.
+    pub fn keyring(&self) -> Option<&wire::Keyring> {
+        self.envelope.sealer().map(wire::Sealer::ring)
+    }
+
+    // ---- streams ----
+
+    /// Our part of a sealed stream's keys.
+    pub(super) fn say_sealed_head(&mut self, id: StreamId, key: KeyId) -> Option<Salt> {
+        let c = self.conns.get_mut(&id)?;
+        let salt = self.rng.salt();
+        (c.own, c.head_sent) = (Some((key, salt)), true);
+        let bytes = wire::sealed_stream_head(&self.cfg.label, key, &salt);
+        self.stats.add(Counter::StreamBytesOut, bytes.len() as u64);
+        self.stream_out.push_back(StreamAction::Write { id, bytes });
+        Some(salt)
+    }
+
+    /// Both heads are there: do both sides seal, and with a key that both have? The opener's is
+    /// taken. If not, the other side is told so, in clear.
+    pub(super) fn agree_on_seal(&mut self, now: Instant, id: StreamId) -> bool {
+        let Some(c) = self.conns.get_mut(&id) else { return false };
+        c.met_head = true;
+        let meant = c.reader.meant();
+        let own = c.own;
+        let ring = self.envelope.sealer().map(wire::Sealer::ring);
+        let key = match (ring, meant) {
+            (None, None) => return true,
+            (Some(ring), Some((key, _))) => ring.get(key).cloned(),
+            _ => None,
+        };
+        let (Some(key), Some((key_id, theirs))) = (key, meant) else {
+            self.refuse_seal(now, id);
+            return false;
+        };
+        if id.is_accepted() {
+            let Some(ours) = self.say_sealed_head(id, key_id) else { return false };
+            let (their, our) = StreamSeal::pair(&key, &theirs, &ours);
+            self.lock(id, our, their);
+            return true;
+        }
+        match own {
+            Some((wanted, ours)) if wanted == key_id => {
+                let (our, their) = StreamSeal::pair(&key, &ours, &theirs);
+                self.lock(id, our, their);
+                self.greet(id);
+                true
+            }
+            _ => {
+                self.refuse_seal(now, id);
+                false
+            }
+        }
+    }
+
+    fn lock(&mut self, id: StreamId, our: StreamSeal, their: StreamSeal) {
+        if let Some(c) = self.conns.get_mut(&id) {
+            c.seal = Some(our);
+            c.reader.unlock(their);
+        }
+    }
+
+    fn refuse_seal(&mut self, now: Instant, id: StreamId) {
+        self.stats.count(Counter::DropKey);
+        if id.is_accepted() {
+            let mut bytes = wire::stream_head(&self.cfg.label);
+            wire::append_frame(&Message::Reject(wire::Reject::Key), &mut bytes);
+            self.stream_out.push_back(StreamAction::Write { id, bytes });
+            self.close(id);
+        } else {
+            self.fail(now, id, JoinError::Key);
+        }
+    }
+}
