@@ -58,8 +58,8 @@ impl Queue {
 
     /// Somebody told us what we are telling: one telling less is needed from us.
     fn heard(&mut self, id: NodeId, told: u32, limit: u32) {
-        // A first round of our own goes out in any case: a rumour that all leave to the others
-        // dies.
+        // Two rounds of our own go out in any case: a rumour that all leave to the others dies,
+        // and whoever the first wave missed would wait for the next tick.
         let Some(item) = self.items.get_mut(&id).filter(|i| i.sent >= told) else { return };
         self.order.remove(&(item.sent, core::cmp::Reverse(item.seq), id));
         item.sent += 1;
@@ -131,7 +131,7 @@ impl Node {
         {
             let limit =
                 retransmit_limit(self.cfg.tuning.retransmit_mult, self.table.live().len() + 1);
-            let told = u32::try_from(self.cfg.tuning.gossip_fanout).unwrap_or(u32::MAX);
+            let told = u32::try_from(2 * self.cfg.tuning.gossip_fanout).unwrap_or(u32::MAX);
             self.queue.heard(NodeId::from_bytes(*id), told, limit);
         }
     }
