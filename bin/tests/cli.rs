@@ -107,10 +107,7 @@ fn every_start_refusal() {
         ),
         (&[data, "-datacenter=a.b"], "datacenter 'a.b' is not valid"),
         (&[data, "-encrypt=x"], "encrypt has an invalid key"),
-        (
-            &[data, "-encrypt=AAAAAAAAAAAAAAAAAAAAAA=="],
-            "encrypt is set, but encryption between agents is not available yet",
-        ),
+        (&[data, "-encrypt=AAAA"], "encrypt has an invalid key: it has 3 bytes, not 16, 24 or 32"),
         (&[data, "-advertise=0.0.0.0"], "advertise_addr cannot be 0.0.0.0"),
         (&[data, "-bind=::1", "-advertise=::"], "advertise_addr cannot be ::"),
         (&[data, "-log-level=loud"], "log_level 'loud' is not valid: choose trace, debug, info"),
