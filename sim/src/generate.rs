@@ -132,6 +132,10 @@ const DRAWERS: &[Kind] = &[
     }),
     ("leave", |s| {
         let n = s.node();
+        // Who came back from a leave may have met n alone, and asks nobody again (seed 16333).
+        let back = |m: &u32| *m != n && s.alone[*m as usize] && !s.down[*m as usize];
+        let back: Vec<u32> = (1..=s.nodes).filter(back).collect();
+        s.strangers.extend(back);
         s.lose(n, Action::Leave { nodes: NodeSet::one(n) });
         // Who has left does not go back by itself.
         (s.alone[n as usize], s.forgets) = (true, true);
