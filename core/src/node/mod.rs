@@ -5,10 +5,12 @@
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
 //! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
-//! `leave` and `upkeep` are the rest of a member's life; `table` and `timers` are the data.
+//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
+//! `timers` are the data.
 
 mod bootstrap;
 mod claims;
+mod drain;
 mod gossip;
 mod leave;
 mod probe;
@@ -35,7 +37,7 @@ use crate::{
     identity::{NodeId, Version},
     output::{
         Command, CommandError, CommandOutcome, Durable, Event, JoinError, JoinId, Persist,
-        PersistToken, StreamAction, StreamId, Transmit,
+        PersistToken, StreamAction, StreamId,
     },
     planted::Bug,
     record::{Claim, Record, State, Statement},
@@ -43,6 +45,7 @@ use crate::{
     time::Instant,
     wire::{self, Cookie, Message, Sender},
 };
+use drain::Outgoing;
 use random::Random;
 use timers::{Timer, Timers};
 
@@ -82,21 +85,6 @@ pub struct Local {
     pub record: Arc<Record>,
     /// Where it is in its life.
     pub state: LocalState,
-}
-
-/// A datagram to be written when the driver asks for it, so that the newest state goes out.
-#[derive(Debug)]
-enum Outgoing {
-    /// A ping; with the accusation, if its target is accused here.
-    Ping { to: SocketAddr, target: NodeId, cookie: Cookie },
-    /// An answer. `known`: the receiver, if it is a member: what fits rides along.
-    Message { to: SocketAddr, message: Message, known: Option<NodeId> },
-    /// What is known of one member, to somebody who is behind.
-    Claim { to: SocketAddr, about: NodeId },
-    /// Where this server stands in the bootstrap agreement.
-    Report { to: SocketAddr, id: NodeId, echo: Cookie },
-    /// Queued claims only.
-    Gossip { to: SocketAddr, id: NodeId },
 }
 
 /// What waits for the disk.
@@ -369,103 +357,6 @@ impl Node {
         Ok(outcome)
     }
 
-    /// Writes the next datagram into `buf`, which is cleared first.
-    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        while let Some(next) = self.out.pop_front() {
-            self.envelope.begin(buf);
-            let empty = buf.len();
-            let to = self.write(now, next, buf);
-            if buf.len() == empty {
-                continue;
-            }
-            self.envelope.finish(buf);
-            self.stats.count(Counter::DatagramsOut);
-            self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
-            return Some(Transmit { to, len: buf.len() });
-        }
-        None
-    }
-
-    fn write(&mut self, now: Instant, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
-        match o {
-            Outgoing::Ping { to, target, cookie } => {
-                let root = self.table.digest.root();
-                let ping = wire::Ping { cookie, from: self.sender(), target, root };
-                wire::append_message(&Message::Ping(ping), buf);
-                if let Some(e) = self.table.get(target)
-                    && e.state() != State::Alive
-                {
-                    wire::append_message(&Message::Claim(e.claim()), buf);
-                    // It may hold us for gone, too.
-                    let own = self.claim_about(self.me.id).filter(|_| !e.is_live());
-                    if let Some(c) = own {
-                        self.append_if_it_fits(&Message::Claim(c), buf);
-                    }
-                }
-                self.piggyback(target, buf);
-                to
-            }
-            Outgoing::Message { to, message, known } => {
-                wire::append_message(&message, buf);
-                if let Some(id) = known {
-                    self.piggyback(id, buf);
-                }
-                to
-            }
-            Outgoing::Claim { to, about } => {
-                if let Some(c) = self.claim_about(about) {
-                    wire::append_message(&Message::Claim(c), buf);
-                }
-                to
-            }
-            Outgoing::Report { to, id, echo } => {
-                let report = self.bootstrap_report(now, id, echo);
-                wire::append_message(&Message::BootstrapReport(report), buf);
-                to
-            }
-            Outgoing::Gossip { to, id } => {
-                self.piggyback(id, buf);
-                to
-            }
-        }
-    }
-
-    /// Bytes of a datagram, without what protects it behind.
-    const fn datagram_room(&self) -> usize {
-        self.cfg.limits.datagram_bytes.saturating_sub(self.envelope.trailer())
-    }
-
-    fn append_if_it_fits(&self, m: &Message, buf: &mut Vec<u8>) {
-        let before = buf.len();
-        wire::append_message(m, buf);
-        if buf.len() > self.datagram_room() {
-            buf.truncate(before);
-        }
-    }
-
-    /// What to do with streams, in order.
-    pub fn poll_stream(&mut self) -> Option<StreamAction> {
-        self.stream_out.pop_front()
-    }
-
-    /// The newest state to be persisted, if it has not been taken yet.
-    pub fn poll_persist(&mut self) -> Option<Persist> {
-        self.storage.waiting.take()
-    }
-
-    /// What happened, in order.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front().or_else(|| {
-            let count = core::mem::take(&mut self.events_lost);
-            (count > 0).then_some(Event::Lost { count })
-        })
-    }
-
-    /// When [`Node::handle_timeout`] is wanted next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
-    }
-
     /// All members but this node, in the order of their ids.
     pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
         self.table.iter().map(|(_, e)| Member {
@@ -536,23 +427,6 @@ impl Node {
             return Some(Claim { record: Arc::clone(&self.me), statement });
         }
         self.table.get(id).map(table::Entry::claim)
-    }
-
-    fn transmit(&mut self, o: Outgoing) {
-        if self.out.len() >= self.cfg.limits.transmits {
-            self.stats.count(Counter::QueueOverflow);
-            return;
-        }
-        self.out.push_back(o);
-    }
-
-    fn event(&mut self, e: Event) {
-        if self.events.len() >= self.cfg.limits.events {
-            self.events_lost += 1;
-            self.stats.count(Counter::EventsLost);
-            return;
-        }
-        self.events.push_back(e);
     }
 
     /// Lifeguard: a node that may itself be slow waits longer, for everything.
