@@ -160,3 +160,55 @@ impl<'de, const N: usize> Deserialize<'de> for BoundedString<N> {
         d.deserialize_str(V::<N>)
     }
 }
+
+/// At most `N` bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BoundedBytes<const N: usize>(Vec<u8>);
+
+impl<const N: usize> BoundedBytes<N> {
+    /// Bytes allowed.
+    pub const MAX: usize = N;
+
+    /// Takes `v` if it has at most `N` bytes.
+    ///
+    /// # Errors
+    /// [`TooLong`] with the length found.
+    pub fn new(v: Vec<u8>) -> Result<Self, TooLong> {
+        if v.len() > N { Err(TooLong { len: v.len(), max: N }) } else { Ok(Self(v)) }
+    }
+}
+
+impl<const N: usize> Deref for BoundedBytes<N> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const N: usize> Serialize for BoundedBytes<N> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for BoundedBytes<N> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<const N: usize>;
+        impl<const N: usize> Visitor<'_> for V<N> {
+            type Value = BoundedBytes<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {N} bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, v: &[u8]) -> Result<Self::Value, E> {
+                if v.len() > N {
+                    return Err(E::invalid_length(v.len(), &self));
+                }
+                Ok(BoundedBytes(v.into()))
+            }
+        }
+        d.deserialize_bytes(V::<N>)
+    }
+}

@@ -203,6 +203,8 @@ pub struct Limits {
     pub transmits: usize,
     /// Events waiting to be taken.
     pub events: usize,
+    /// Claims waiting to be gossiped.
+    pub queued_claims: usize,
 }
 
 impl Default for Limits {
@@ -217,6 +219,7 @@ impl Default for Limits {
             relays: 512,
             transmits: 4096,
             events: 65_536,
+            queued_claims: 2048,
         }
     }
 }
@@ -266,9 +269,15 @@ impl Config {
         if l.datagram_bytes < 1400 {
             return Err(ConfigError::Limit("datagrams of at least 1400 bytes are needed"));
         }
-        if l.members < 2 || l.streams < 4 || l.joins == 0 || l.transmits < 16 || l.events < 16 {
+        if l.queued_claims == 0
+            || l.members < 2
+            || l.streams < 4
+            || l.joins == 0
+            || l.transmits < 16
+            || l.events < 16
+        {
             return Err(ConfigError::Limit(
-                "at least 2 members, 4 streams, 1 join, 16 transmits and 16 events must fit",
+                "at least 2 members, 4 streams, 1 join, 16 transmits, 16 events and 1 claim must fit",
             ));
         }
         Ok(())

@@ -38,7 +38,7 @@ mod time;
 pub mod wire;
 
 pub use bootstrap::{Attempt, Ballot, ClusterId, MAX_VOTERS, Memory, Outcome, Stage, Voter};
-pub use bounded::{BoundedString, BoundedVec, TooLong};
+pub use bounded::{BoundedBytes, BoundedString, BoundedVec, TooLong};
 pub use config::{Config, ConfigError, Limits, Patience, Tuning};
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
 pub use merge::{Order, compare, plausible};

@@ -149,7 +149,7 @@ pub struct Durable {
     /// We left on purpose: a restart does not go back by itself.
     pub left: bool,
     /// Whom to contact after a restart.
-    pub peers: BoundedVec<KnownPeer, 1024>,
+    pub peers: Arc<BoundedVec<KnownPeer, 1024>>,
     /// The part in the bootstrap agreement.
     pub bootstrap: Memory,
 }
@@ -157,7 +157,7 @@ pub struct Durable {
 impl Durable {
     /// A member that never ran.
     pub fn new(id: NodeId) -> Self {
-        let (peers, bootstrap) = (BoundedVec::default(), Memory::blank());
+        let (peers, bootstrap) = (Arc::default(), Memory::blank());
         Self { id, generation: 0, left: false, peers, bootstrap }
     }
 }

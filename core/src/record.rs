@@ -270,4 +270,14 @@ impl Claim {
     pub fn state(&self) -> State {
         self.statement.state()
     }
+
+    /// Does it say alive or merely suspected?
+    pub fn is_live(&self) -> bool {
+        self.state().is_live()
+    }
+
+    /// What the merge order compares.
+    pub fn rank(&self) -> (Version, State) {
+        (self.version(), self.state())
+    }
 }

@@ -7,8 +7,9 @@
 use alloc::sync::Arc;
 use core::{net::SocketAddr, time::Duration};
 
-use super::{LocalState, Node, Outgoing, Timer, probe::Kind, table::Entry};
+use super::{LocalState, Node, Outgoing, Timer, probe::Kind};
 use crate::{
+    digest::fingerprint,
     identity::{NodeId, Version},
     merge::{Order, compare, plausible},
     output::{Event, Persist, PersistToken},
@@ -16,6 +17,7 @@ use crate::{
     record::{Claim, Record, State, Statement},
     stats::Counter,
     time::Instant,
+    wire::Packed,
 };
 
 /// Where a claim comes from.
@@ -33,16 +35,31 @@ pub(super) enum Origin {
 }
 
 impl Node {
+    /// As [`Node::learn`], for a claim that did not come as such.
+    pub(super) fn learn_claim(&mut self, now: Instant, claim: Claim, origin: Origin) {
+        self.learn(now, &Packed::new(claim), origin);
+    }
+
     /// Weighs a claim against what is known and takes it if it is stronger.
-    pub(super) fn learn(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+    pub(super) fn learn(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
         if id == self.me.id {
             self.learn_of_myself(now, claim, origin);
             return;
         }
-        let Some(known) = self.table.get(id).map(Entry::rank) else {
-            self.learn_of_stranger(now, claim, origin);
-            return;
+        let known = match self.table.get(id) {
+            // Gossip repeats itself: the very claim that is held came again.
+            Some(e) if Arc::ptr_eq(e, claim) => {
+                if matches!(origin, Origin::Packet(_)) {
+                    self.heard_again(id);
+                }
+                return;
+            }
+            Some(e) => e.rank(),
+            None => {
+                self.learn_of_stranger(now, claim, origin);
+                return;
+            }
         };
         match self.weigh(known, (claim.version(), claim.state())) {
             Order::Newer if !plausible(known.0, claim.version()) => {
@@ -54,13 +71,18 @@ impl Node {
                 if let Some(e) = self.table.get(id) {
                     let record = Arc::clone(&e.record);
                     let lifted = Claim { record, statement: claim.statement };
-                    self.accept(now, &lifted, origin);
+                    self.accept(now, &Packed::new(lifted), origin);
                 }
             }
             Order::Newer => self.accept(now, claim, origin),
             Order::Same => {
-                if let Statement::Suspect { by, evidence, .. } = claim.statement {
-                    self.confirm(now, claim, by, evidence);
+                if let Statement::Suspect { by, evidence, .. } = claim.statement
+                    && self.confirm(now, claim, by, evidence)
+                {
+                    return;
+                }
+                if matches!(origin, Origin::Packet(_)) {
+                    self.heard_again(id);
                 }
             }
             Order::Older => {
@@ -95,7 +117,7 @@ impl Node {
         }
     }
 
-    fn learn_of_stranger(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+    fn learn_of_stranger(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
         if let Some(grave) = self.table.tombstone(id)
             && (compare(grave, (claim.version(), claim.state())) != Order::Newer
@@ -113,8 +135,7 @@ impl Node {
 
     /// Forgets the member that is gone for longest.
     fn make_room(&mut self) -> bool {
-        let gone = self.table.iter().filter(|(_, e)| !e.is_live());
-        let oldest = gone.min_by_key(|(_, e)| e.since).map(|(id, _)| *id);
+        let oldest = self.table.gone().min_by_key(|(_, since)| *since).map(|(e, _)| e.id());
         if let Some(id) = oldest {
             self.forget(id);
         }
@@ -122,9 +143,9 @@ impl Node {
     }
 
     /// The claim is the truth from now on.
-    fn accept(&mut self, now: Instant, claim: &Claim, origin: Origin) {
+    fn accept(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
-        let before = self.table.get(id).map(|e| (Arc::clone(&e.record), e.state()));
+        let before = self.table.get(id).map(Arc::clone);
         self.table.put(claim, now, &mut self.rng);
         self.revision += 1;
         if !matches!(origin, Origin::Stream { spread: false }) {
@@ -135,7 +156,7 @@ impl Node {
             Statement::Suspect { .. } => {}
             _ => self.drop_suspicion(id),
         }
-        let was = before.as_ref().map(|(r, state)| (r.version, state.is_live()));
+        let was = before.as_ref().map(|b| (b.version(), b.is_live()));
         self.watch_changed(now, was, claim);
         self.announce(claim, before);
         self.track_server(now, claim);
@@ -153,18 +174,18 @@ impl Node {
     }
 
     /// Says as events what a claim changed (S7).
-    fn announce(&mut self, claim: &Claim, before: Option<(Arc<Record>, State)>) {
+    fn announce(&mut self, claim: &Claim, before: Option<Arc<Packed>>) {
         let record = Arc::clone(&claim.record);
-        let was_live = before.as_ref().is_some_and(|b| b.1.is_live());
+        let was_live = before.as_ref().is_some_and(|b| b.is_live());
         let now_live = claim.state().is_live();
         match (was_live, now_live) {
             (false, true) => self.event(Event::Alive { record: Arc::clone(&record) }),
             (true, true) => {
-                if let Some((old, state)) = &before {
-                    if *state == State::Suspect && claim.state() == State::Alive {
+                if let Some(old) = &before {
+                    if old.state() == State::Suspect && claim.state() == State::Alive {
                         self.event(Event::SuspicionRefuted { record: Arc::clone(&record) });
                     }
-                    if published_change(old, &record) {
+                    if published_change(&old.record, &record) {
                         self.event(Event::Updated { record: Arc::clone(&record) });
                     }
                 }
@@ -176,7 +197,7 @@ impl Node {
                 self.event(Event::Suspected { record, by, evidence });
             }
             Statement::Failed { .. } if was_live => self.event(Event::Failed { record }),
-            Statement::Left { .. } if before.is_some_and(|b| b.1 != State::Left) => {
+            Statement::Left { .. } if before.is_some_and(|b| b.state() != State::Left) => {
                 self.event(Event::Left { record });
             }
             _ => {}
@@ -214,7 +235,7 @@ impl Node {
         self.drop_suspicion(id);
         if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
             self.revision += 1;
-            self.event(Event::Reaped { record: e.record });
+            self.event(Event::Reaped { record: Arc::clone(&e.record) });
         }
     }
 
@@ -298,8 +319,8 @@ impl Node {
         let mut me = (*self.me).clone();
         me.version = version;
         self.me = Arc::new(me);
-        self.table.digest.remove(self.me.id, old, State::Alive);
-        self.table.digest.add(self.me.id, version, State::Alive);
+        self.table.digest.remove(fingerprint(self.me.id, old, State::Alive));
+        self.table.digest.add(fingerprint(self.me.id, version, State::Alive));
         self.revision += 1;
         if let Some(c) = self.claim_about(self.me.id) {
             self.spread(now, &c);

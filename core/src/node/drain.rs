@@ -29,6 +29,9 @@ pub(super) enum Outgoing {
     Gossip { to: SocketAddr, id: NodeId },
 }
 
+/// Places that an empty queue keeps.
+const QUIET: usize = 64;
+
 impl Node {
     /// Writes the next datagram into `buf`, which is cleared first.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
@@ -44,23 +47,24 @@ impl Node {
             self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
             return Some(Transmit { to, len: buf.len() });
         }
+        self.out.shrink_to(QUIET);
         None
     }
 
     fn write(&mut self, now: Instant, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
         match o {
             Outgoing::Ping { to, target, cookie } => {
-                let root = self.table.digest.root();
+                let (root, room) = (self.table.digest.root(), self.datagram_room());
                 let ping = wire::Ping { cookie, from: self.sender(), target, root };
                 wire::append_message(&Message::Ping(ping), buf);
                 if let Some(e) = self.table.get(target)
                     && e.state() != State::Alive
                 {
-                    wire::append_message(&Message::Claim(e.claim()), buf);
+                    wire::append_claim(e, buf);
                     // It may hold us for gone, too.
                     let own = self.claim_about(self.me.id).filter(|_| !e.is_live());
-                    if let Some(c) = own {
-                        self.append_if_it_fits(&Message::Claim(c), buf);
+                    if let Some(c) = own.filter(|c| buf.len() + 3 + c.body().len() <= room) {
+                        wire::append_claim(&c, buf);
                     }
                 }
                 self.piggyback(target, buf);
@@ -75,7 +79,7 @@ impl Node {
             }
             Outgoing::Claim { to, about } => {
                 if let Some(c) = self.claim_about(about) {
-                    wire::append_message(&Message::Claim(c), buf);
+                    wire::append_claim(&c, buf);
                 }
                 to
             }
@@ -96,14 +100,6 @@ impl Node {
         self.cfg.limits.datagram_bytes.saturating_sub(self.envelope.trailer())
     }
 
-    fn append_if_it_fits(&self, m: &Message, buf: &mut Vec<u8>) {
-        let before = buf.len();
-        wire::append_message(m, buf);
-        if buf.len() > self.datagram_room() {
-            buf.truncate(before);
-        }
-    }
-
     /// What to do with streams, in order.
     pub fn poll_stream(&mut self) -> Option<StreamAction> {
         self.stream_out.pop_front()
@@ -117,6 +113,8 @@ impl Node {
     /// What happened, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| {
+            // A mass join leaves no memory behind.
+            self.events.shrink_to(QUIET);
             let count = core::mem::take(&mut self.events_lost);
             (count > 0).then_some(Event::Lost { count })
         })

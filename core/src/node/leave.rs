@@ -61,7 +61,7 @@ impl Node {
         let ask: Vec<(Cookie, NodeId)> = l.unconfirmed.iter().map(|(c, id)| (*c, *id)).collect();
         for (cookie, id) in ask {
             if let Some(to) = self.table.get(id).map(|e| e.record.addr) {
-                let message = Message::Leave(wire::Leave { cookie, claim: claim.clone() });
+                let message = Message::Leave(wire::Leave { cookie, claim: (**claim).clone() });
                 self.transmit(Outgoing::Message { to, message, known: None });
             }
         }
@@ -103,7 +103,7 @@ impl Node {
             self.stats.count(Counter::DropMalformed);
             return;
         }
-        self.learn(now, &l.claim, Origin::Packet(from));
+        self.learn_claim(now, l.claim, Origin::Packet(from));
         let message = Message::LeaveAck(LeaveAck { cookie: l.cookie, from: self.me.id });
         self.transmit(Outgoing::Message { to: from, message, known: None });
     }
@@ -128,7 +128,7 @@ impl Node {
         };
         let (id, to) = (record.id, record.addr);
         let claim = Claim { record, statement };
-        self.learn(now, &claim, Origin::Own);
+        self.learn_claim(now, claim, Origin::Own);
         if prune {
             // It may have left already: then there was nothing to learn.
             self.forget(id);

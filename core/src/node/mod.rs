@@ -4,16 +4,20 @@
 //! in `finish`, which lets fresh news out.
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
+//! learns from the kernel who died; `gossip` spreads; `streams`, `sync` and `differences` exchange
+//! in bulk;
 //! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
 //! `timers` are the data.
 
 mod bootstrap;
 mod claims;
+mod differences;
 mod drain;
 mod gossip;
+mod index;
 mod leave;
 mod probe;
+mod queue;
 mod random;
 mod relay;
 mod sealing;
@@ -43,7 +47,7 @@ use crate::{
     record::{Claim, Record, State, Statement},
     stats::{Counter, Stats},
     time::Instant,
-    wire::{self, Cookie, Message, Sender},
+    wire::{self, Cookie, Message, Packed, Sender},
 };
 use drain::Outgoing;
 use random::Random;
@@ -61,8 +65,6 @@ pub struct Member {
     pub record: Arc<Record>,
     /// What it is held to be.
     pub state: State,
-    /// When that began, on this node's clock.
-    pub since: Instant,
 }
 
 /// Where this node is in its life.
@@ -118,7 +120,9 @@ pub struct Node {
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
-    queue: gossip::Queue,
+    queue: queue::Queue,
+    /// Claims that came lately, decoded.
+    memo: wire::Memo,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
     /// Stronger claims that may still be sent back in this tick.
@@ -168,13 +172,14 @@ impl Node {
         #[cfg(not(feature = "planted-bugs"))]
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
+        let table = table::Table::new(&mut rng);
         let mut node = Self {
+            table,
             bootstrap: bootstrap::Bootstrap::new(durable.id, config.role, memory, fresh, bug),
             envelope,
             rng,
             me,
             state: LocalState::Starting,
-            table: table::Table::default(),
             suspicions: BTreeMap::new(),
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
@@ -186,7 +191,8 @@ impl Node {
             watches: watch::Watches::default(),
             leaving: None,
             rejoin,
-            queue: gossip::Queue::default(),
+            queue: queue::Queue::default(),
+            memo: wire::Memo::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
             timers: Timers::default(),
@@ -231,19 +237,17 @@ impl Node {
             }
         };
         for b in wire::bodies(&body) {
-            if let Ok((wire::CLAIM, body)) = b
-                && self.table.knows(body)
-            {
-                self.heard_again(body);
+            if let Ok((wire::CLAIM, body)) = b {
+                match self.memo.decode(body) {
+                    Ok(c) => self.learn(now, &c, claims::Origin::Packet(from)),
+                    Err(_) => {
+                        self.stats.count(Counter::DropMalformed);
+                        break;
+                    }
+                }
                 continue;
             }
             match b.and_then(|(tag, body)| Message::decode(tag, body)) {
-                Ok(Some(Message::Claim(c))) => {
-                    self.learn(now, &c, claims::Origin::Packet(from));
-                    if let Ok((_, body)) = b {
-                        self.table.remember(&c, body);
-                    }
-                }
                 Ok(Some(m)) => self.on_message(now, from, m),
                 Ok(None) => self.stats.count(Counter::UnknownTag),
                 Err(_) => {
@@ -357,13 +361,15 @@ impl Node {
         Ok(outcome)
     }
 
-    /// All members but this node, in the order of their ids.
+    /// All members but this node, in no order that means anything.
     pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
-        self.table.iter().map(|(_, e)| Member {
-            record: Arc::clone(&e.record),
-            state: e.state(),
-            since: e.since,
-        })
+        self.table.iter().map(|e| Member { record: Arc::clone(&e.record), state: e.state() })
+    }
+
+    /// Exchanges the claims that were decoded lately. Nodes that take turns may share one memory
+    /// of them, and then share the records they hold; it changes nothing else.
+    pub fn swap_memo(&mut self, memo: &mut wire::Memo) {
+        core::mem::swap(&mut self.memo, memo);
     }
 
     /// This node.
@@ -418,15 +424,15 @@ impl Node {
     }
 
     /// The strongest claim known about a member or this node.
-    fn claim_about(&self, id: NodeId) -> Option<Claim> {
+    fn claim_about(&self, id: NodeId) -> Option<Arc<Packed>> {
         if id == self.me.id {
             let statement = match self.state {
                 LocalState::Leaving | LocalState::Left => Statement::Left { by: id, prune: false },
                 _ => Statement::Alive,
             };
-            return Some(Claim { record: Arc::clone(&self.me), statement });
+            return Some(Packed::new(Claim { record: Arc::clone(&self.me), statement }));
         }
-        self.table.get(id).map(table::Entry::claim)
+        self.table.get(id).map(Arc::clone)
     }
 
     /// Lifeguard: a node that may itself be slow waits longer, for everything.

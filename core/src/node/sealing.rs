@@ -25,7 +25,7 @@ impl Node {
     // ---- the keyring ----
 
     pub(super) fn change_keys(&mut self, now: Instant, c: &Command) -> Result<(), CommandError> {
-        let heard = KEY_HEARD_PER_MEMBER * (self.table.live().len() as u64 + 4);
+        let heard = KEY_HEARD_PER_MEMBER * (self.table.live_count() as u64 + 4);
         let sealer = self.envelope.sealer_mut().ok_or(CommandError::NotSealed)?;
         let mut ring = sealer.ring().clone();
         match c {

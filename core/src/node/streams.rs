@@ -3,10 +3,10 @@
 //! Guarantees: at most `Limits::streams` at once, each ends within its deadline, and a stream
 //! that breaks the protocol is aborted and counted.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
-use super::{LocalState, Node, Timer, probe, sync::SyncProgress};
+use super::{LocalState, Node, Timer, differences::Difference, probe};
 use crate::{
     identity::NodeId,
     output::{JoinError, JoinId, StreamAction, StreamError, StreamEvent, StreamId},
@@ -53,7 +53,7 @@ pub(super) enum Role {
     /// to hear what we learn; `learned` counts live members.
     Joining { id: Option<JoinId>, alone: bool, welcomed: bool, learned: usize },
     /// We exchange differences.
-    Syncing(SyncProgress),
+    Syncing(Box<Difference>),
     /// A late probe of ours.
     Probing { cookie: Cookie, target: NodeId },
     /// A probe for somebody else.
@@ -68,6 +68,15 @@ impl Role {
     /// Is it a watch stream, seen from either end?
     pub(super) const fn is_watch(&self) -> bool {
         matches!(self, Self::Watched { .. } | Self::Watching { .. })
+    }
+
+    /// A join that somebody waits for?
+    fn is_join(&self) -> bool {
+        match self {
+            Self::Joining { id, .. } => id.is_some(),
+            Self::Syncing(d) => d.join.is_some_and(|id| id.is_some()),
+            _ => false,
+        }
     }
 
     /// Does its end tell something, rather than that it did not work?
@@ -143,6 +152,7 @@ impl Node {
         let Some(c) = self.conns.get(&id) else { return };
         let purpose = match c.role {
             Role::Joining { .. } => Purpose::Join,
+            Role::Syncing(ref d) if d.join.is_some() => Purpose::Merge,
             Role::Syncing(_) => Purpose::Sync,
             Role::Probing { cookie, target } | Role::Relaying { cookie, target } => {
                 Purpose::Probe { cookie, target }
@@ -154,7 +164,7 @@ impl Node {
         let mut say = alloc::vec![Message::Hello(Hello { purpose, record })];
         match purpose {
             Purpose::Join => self.all_claims(&mut say),
-            Purpose::Sync => say.push(self.bucket_message()),
+            Purpose::Sync | Purpose::Merge => say.push(self.bucket_message()),
             Purpose::Watch { .. } | Purpose::Probe { .. } => {}
         }
         self.say(id, &say);
@@ -294,6 +304,6 @@ impl Node {
     }
 
     pub(super) fn joins_under_way(&self) -> usize {
-        self.conns.values().filter(|c| matches!(c.role, Role::Joining { id: Some(_), .. })).count()
+        self.conns.values().filter(|c| c.role.is_join()).count()
     }
 }

@@ -1,7 +1,7 @@
 //! Suspicion (SWIM §4.2) with Lifeguard's timeout (§IV.B): long without confirmation, short with
 //! it. Evidence of the kernel changes the patience: see [`Evidence`].
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use super::{Node, Outgoing, Timer, claims::Origin, probe::Kind};
@@ -12,6 +12,7 @@ use crate::{
     record::{Claim, Evidence, State, Statement},
     stats::Counter,
     time::Instant,
+    wire::Packed,
 };
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Node {
         let by = self.me.id;
         let statement = Statement::Suspect { by, evidence, witnesses };
         let claim = Claim { record: e.record.clone(), statement };
-        self.learn(now, &claim, Origin::Own);
+        self.learn_claim(now, claim, Origin::Own);
         // The accusation rides on the ping: the accused refutes at once, if it can.
         self.start_probe(now, id, Kind::Contact);
     }
@@ -80,7 +81,7 @@ impl Node {
     /// believe it: so each looks for itself once more before its patience ends. The accusation
     /// rides on the ping, the refutation on the ack.
     pub(super) fn on_last_look(&mut self, now: Instant, id: NodeId) {
-        let (n, wanted) = (self.table.live().len() + 1, self.cfg.tuning.last_look);
+        let (n, wanted) = (self.table.live_count() + 1, self.cfg.tuning.last_look);
         let Some(s) = self.suspicions.get_mut(&id) else { return };
         s.looked = true;
         if self.rng.below(n) < wanted {
@@ -88,11 +89,17 @@ impl Node {
         }
     }
 
-    /// Another accuser of a member that is suspect already.
-    pub(super) fn confirm(&mut self, now: Instant, claim: &Claim, by: NodeId, evidence: Evidence) {
+    /// Another accuser of a member that is suspect already. Is that news?
+    pub(super) fn confirm(
+        &mut self,
+        now: Instant,
+        claim: &Arc<Packed>,
+        by: NodeId,
+        evidence: Evidence,
+    ) -> bool {
         let k = self.cfg.tuning.suspicion_confirmations as usize;
         let id = claim.id();
-        let Some(s) = self.suspicions.get_mut(&id) else { return };
+        let Some(s) = self.suspicions.get_mut(&id) else { return false };
         let stronger = weight(evidence) > weight(s.evidence);
         let news = !s.accusers.contains(&by) && s.accusers.len() <= k;
         if stronger {
@@ -103,10 +110,11 @@ impl Node {
             s.accusers.push(by);
         }
         if !stronger && !news {
-            return;
+            return false;
         }
         self.time_suspicion(now, id);
         self.spread(now, claim);
+        true
     }
 
     pub(super) fn drop_suspicion(&mut self, id: NodeId) {
@@ -124,7 +132,7 @@ impl Node {
             Evidence::Mute if t.graded_evidence => t.mute,
             _ => t.silent,
         };
-        let n = self.table.live().len() + 1;
+        let n = self.table.live_count() + 1;
         let (min, max) = if t.patience_by_size {
             (times_log10(p.min, n), times_log10(p.max, n))
         } else {
@@ -148,7 +156,7 @@ impl Node {
         self.stats.count(Counter::FailuresDeclared);
         let (to, record) = (e.record.addr, e.record.clone());
         let claim = Claim { record, statement: Statement::Failed { by: self.me.id } };
-        self.learn(now, &claim, Origin::Own);
+        self.learn_claim(now, claim, Origin::Own);
         // If it lives after all, it should hear of it first.
         self.transmit(Outgoing::Claim { to, about: id });
     }

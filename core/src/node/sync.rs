@@ -1,48 +1,26 @@
-//! Exchanging in bulk: a join tells everything both ways; a sync compares 256 bucket hashes,
-//! then versions, then sends records: its cost follows the difference, not the cluster.
-//!
-//! Sync, opener on the left:
-//! ```text
-//! Hello(Sync), Buckets ->
-//!                      <- Welcome, Mismatch, Summaries...
-//! Claims..., Want, Done ->
-//!                      <- Claims..., Done
-//! ```
+//! Exchanging in bulk: when, with whom, and the messages of a stream. Who joins with an empty list
+//! is told everything; all others exchange differences (see `differences`).
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+
+use core::time::Duration;
 
 use super::{
     LocalState, Node, PROTOCOL,
     claims::Origin,
+    differences::Difference,
     probe::Kind,
     streams::{Conn, Role},
     timers::Timer,
 };
 use crate::{
-    bounded::BoundedVec,
-    digest,
-    identity::{NodeId, Version},
-    merge::{Order, compare},
+    identity::NodeId,
     output::{Event, JoinError, JoinId, StreamId},
     record::{Claim, State, Statement},
     stats::Counter,
     time::Instant,
-    wire::{
-        Ack, Forgotten, Hello, Message, Mismatch, Purpose, Reject, Summaries, Summary, Want,
-        Welcome,
-    },
+    wire::{Ack, ClaimList, Hello, Message, Packed, Purpose, Reject, Welcome},
 };
-
-/// Claims in one frame: 128 of the largest stay below the frame's limit.
-const CLAIMS_PER_FRAME: usize = 128;
-
-/// Where our own sync stands.
-#[derive(Debug, Default)]
-pub(super) struct SyncProgress {
-    bits: [u64; 4],
-    theirs: BTreeMap<NodeId, (Version, State)>,
-    asked: bool,
-}
 
 /// When to compare notes again.
 #[derive(Debug, Default)]
@@ -90,7 +68,10 @@ impl Node {
         }
         // Under loss something moves all the time, and that is when differences last.
         let moving = now < self.syncing.last_change + quiet;
-        let lately = now < self.syncing.last_sync + quiet * 8;
+        // What is compared grows with the list: so does the pause, and the cost stays the same.
+        let n = u64::try_from(self.table.live_count()).unwrap_or(u64::MAX);
+        let pause = (quiet * 8).max(Duration::from_millis(n));
+        let lately = now < self.syncing.last_sync + pause;
         if moving && lately || now < self.syncing.not_before {
             self.arm_settle(now);
             return;
@@ -99,7 +80,7 @@ impl Node {
             return;
         }
         let Some(to) = self.table.get(with).map(|e| e.record.addr) else { return };
-        let role = Role::Syncing(SyncProgress::default());
+        let role = Role::Syncing(Box::default());
         self.syncing.open = self.open(now, to, role, self.cfg.tuning.stream_timeout);
         // What does not get better by talking is not talked about all the time.
         let wait = quiet * (1 << self.syncing.fruitless.min(6));
@@ -120,7 +101,7 @@ impl Node {
     pub(super) fn arm_full_sync(&mut self, now: Instant) {
         let every = self.cfg.tuning.full_sync_interval;
         if !every.is_zero() {
-            let n = self.table.live().len() + 1;
+            let n = self.table.live_count() + 1;
             let scale = if n > 32 { (n.div_ceil(32)).next_power_of_two().ilog2() + 1 } else { 1 };
             self.timers.set(Timer::FullSync, now + every * scale);
         }
@@ -134,8 +115,12 @@ impl Node {
         to: core::net::SocketAddr,
         id: Option<JoinId>,
     ) {
-        let alone = self.table.live().is_empty();
-        let role = Role::Joining { id, alone, welcomed: false, learned: 0 };
+        let alone = self.table.live_count() == 0;
+        let role = if alone || self.cfg.tuning.digest_quiet.is_zero() {
+            Role::Joining { id, alone, welcomed: false, learned: 0 }
+        } else {
+            Role::Syncing(Difference::of_join(id))
+        };
         let limit = self.cfg.tuning.stream_timeout;
         if self.open(now, to, role, limit).is_none()
             && let Some(id) = id
@@ -147,9 +132,8 @@ impl Node {
 
     /// Everything known, then `Done`.
     pub(super) fn all_claims(&self, out: &mut Vec<Message>) {
-        let mut all: Vec<Claim> = self.claim_about(self.me.id).into_iter().collect();
-        all.extend(self.table.iter().map(|(_, e)| e.claim()));
-        push_claims(all, out);
+        let me = self.claim_about(self.me.id);
+        push_claims(me.iter().chain(self.table.iter()), out);
         out.push(Message::Done(()));
     }
 
@@ -157,7 +141,7 @@ impl Node {
         let Some(c) = self.conns.get(&id) else { return };
         match (&c.role, m) {
             (Role::AwaitHello, Message::Hello(h)) => self.on_hello(now, id, h),
-            (Role::Joining { welcomed: false, .. }, Message::Welcome(w)) => {
+            (Role::Joining { welcomed: false, .. } | Role::Syncing(_), Message::Welcome(w)) => {
                 self.on_welcome(now, id, w);
             }
             (
@@ -169,31 +153,34 @@ impl Node {
                 Message::Reject(r),
             ) => self.on_reject(now, id, r),
             (Role::Joining { welcomed: true, .. }, Message::Claims(all)) => {
-                let live = all.iter().filter(|c| c.state().is_live()).count();
-                let mut spread = true;
-                if let Some(Conn { role: Role::Joining { learned, alone, .. }, .. }) =
+                let alone = matches!(c.role, Role::Joining { alone: true, .. });
+                let live = self.learn_all(now, id, &all, !alone);
+                if let Some(Conn { role: Role::Joining { learned, .. }, .. }) =
                     self.conns.get_mut(&id)
                 {
                     *learned += live;
-                    spread = !*alone;
                 }
-                self.learn_all(now, &all, spread);
             }
-            (Role::ServeJoin | Role::ServeSync | Role::Syncing(_), Message::Claims(all)) => {
-                self.learn_all(now, &all, true);
+            (Role::ServeJoin | Role::ServeSync, Message::Claims(all)) => {
+                self.learn_all(now, id, &all, true);
+            }
+            (Role::Syncing(_), Message::Claims(all)) => {
+                let live = self.learn_all(now, id, &all, true);
+                if let Some(Conn { role: Role::Syncing(d), .. }) = self.conns.get_mut(&id) {
+                    d.learned += live;
+                }
             }
             (Role::Joining { welcomed: true, .. } | Role::ServeJoin, Message::Done(())) => {
                 self.complete(now, id);
             }
             (Role::ServeSync, Message::Buckets(theirs)) => self.answer_buckets(id, &theirs),
-            (Role::Syncing(_), Message::Welcome(_)) => {}
             (Role::Syncing(_), Message::Mismatch(m)) => {
-                if let Some(Conn { role: Role::Syncing(s), .. }) = self.conns.get_mut(&id) {
-                    s.bits = m.bits;
+                if let Some(Conn { role: Role::Syncing(d), .. }) = self.conns.get_mut(&id) {
+                    d.bits = m.bits;
                 }
             }
-            (Role::Syncing(_), Message::Summaries(s)) => self.on_summaries(now, id, s),
-            (Role::Syncing(s), Message::Done(())) if s.asked => self.complete(now, id),
+            (Role::Syncing(_), Message::Summaries(s)) => self.on_summaries(now, id, &s),
+            (Role::Syncing(d), Message::Done(())) if d.asked => self.complete(now, id),
             (Role::ServeSync | Role::Syncing(_), Message::Forgotten(f)) => self.forget_too(&f),
             (Role::ServeSync, Message::Want(w)) => self.answer_want(id, &w),
             (Role::ServeSync, Message::Done(())) => {
@@ -254,7 +241,7 @@ impl Node {
         }
         self.say(id, &say);
         let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
-        self.learn(now, &claim, Origin::Stream { spread: true });
+        self.learn_claim(now, claim, Origin::Stream { spread: true });
     }
 
     /// Why somebody cannot come in.
@@ -266,7 +253,7 @@ impl Node {
         if max < PROTOCOL.0 || min > PROTOCOL.1 {
             return Some(Reject::Incompatible { min: PROTOCOL.0, max: PROTOCOL.1 });
         }
-        if h.purpose != Purpose::Join {
+        if !matches!(h.purpose, Purpose::Join | Purpose::Merge) {
             return None;
         }
         let taken = |id: NodeId, addr| {
@@ -319,133 +306,43 @@ impl Node {
                 let result = result.map(|()| learned);
                 self.event(Event::JoinFinished { id, addr: remote, result });
             }
-            Role::Syncing(_) => {
-                self.syncing.open = None;
+            Role::Syncing(d) => {
+                match d.join {
+                    None => self.syncing.open = None,
+                    Some(None) => {}
+                    Some(Some(id)) => {
+                        let result = result.map(|()| d.learned);
+                        self.event(Event::JoinFinished { id, addr: remote, result });
+                    }
+                }
                 self.arm_settle(now);
             }
             _ => {}
         }
     }
 
-    fn learn_all(&mut self, now: Instant, all: &[Claim], spread: bool) {
-        for c in all {
-            self.learn(now, c, Origin::Stream { spread });
+    /// Learns a list of claims; how many of them are of live members. A list that does not
+    /// decode ends the stream.
+    fn learn_all(&mut self, now: Instant, id: StreamId, all: &ClaimList, spread: bool) -> usize {
+        let mut live = 0;
+        for body in all.bodies() {
+            let Ok(c) = body.and_then(|b| self.memo.decode(b)) else {
+                self.stats.count(Counter::DropMalformed);
+                self.fail(now, id, JoinError::NotQuorate);
+                return live;
+            };
+            live += usize::from(c.is_live());
+            self.learn(now, &c, Origin::Stream { spread });
         }
-    }
-
-    // ---- differences ----
-
-    pub(super) fn bucket_message(&self) -> Message {
-        Message::Buckets(BoundedVec::truncated(self.table.digest.buckets().to_vec()))
-    }
-
-    fn answer_buckets(&mut self, id: StreamId, theirs: &[u64]) {
-        let mut bits = [0u64; 4];
-        for (i, own) in self.table.digest.buckets().iter().enumerate() {
-            if theirs.get(i) != Some(own) {
-                bits[i / 64] |= 1 << (i % 64);
-            }
-        }
-        let mut items: Vec<Summary> = Vec::new();
-        let me = self.claim_about(self.me.id).map(|c| (self.me.id, c.version(), c.state()));
-        let known = self.table.iter().map(|(id, e)| (*id, e.record.version, e.state()));
-        for (id, version, state) in me.into_iter().chain(known) {
-            if in_bits(&bits, id) {
-                items.push(Summary { id, version, state });
-            }
-        }
-        let mut say = alloc::vec![Message::Mismatch(Mismatch { bits })];
-        let graves = self.table.tombstones().filter(|(id, ..)| in_bits(&bits, *id));
-        push_forgotten(graves.collect(), &mut say);
-        let mut chunks = items.chunks(1024).peekable();
-        loop {
-            let part = chunks.next().unwrap_or_default();
-            let last = chunks.peek().is_none();
-            let items = BoundedVec::truncated(part.to_vec());
-            say.push(Message::Summaries(Summaries { items, last }));
-            if last {
-                break;
-            }
-        }
-        self.say(id, &say);
-    }
-
-    fn on_summaries(&mut self, now: Instant, id: StreamId, s: Summaries) {
-        let cap = self.cfg.limits.members;
-        let Some(Conn { role: Role::Syncing(p), .. }) = self.conns.get_mut(&id) else { return };
-        if p.asked || p.theirs.len() + s.items.len() > cap + 1 {
-            self.fail(now, id, JoinError::NotQuorate);
-            return;
-        }
-        p.theirs.extend(s.items.iter().map(|i| (i.id, (i.version, i.state))));
-        if !s.last {
-            return;
-        }
-        p.asked = true;
-        let (bits, theirs) = (p.bits, core::mem::take(&mut p.theirs));
-        let (mut wanted, mut offered, mut graves) = (Vec::new(), Vec::new(), Vec::new());
-        for (&member, &rank) in &theirs {
-            match self.claim_about(member) {
-                None => match self.table.tombstone(member) {
-                    Some(g) if compare(g, rank) != Order::Newer => {
-                        graves.push((member, g.0, g.1));
-                    }
-                    _ => wanted.push(member),
-                },
-                Some(c) => match compare((c.version(), c.state()), rank) {
-                    Order::Newer => wanted.push(member),
-                    Order::Older => offered.push(c),
-                    Order::Same => {}
-                },
-            }
-        }
-        let lacking = |id: &NodeId| in_bits(&bits, *id) && !theirs.contains_key(id);
-        offered.extend(self.claim_about(self.me.id).filter(|c| lacking(&c.id())));
-        offered.extend(self.table.iter().filter(|(id, _)| lacking(id)).map(|(_, e)| e.claim()));
-        let mut say = Vec::new();
-        push_claims(offered, &mut say);
-        push_forgotten(graves, &mut say);
-        for ids in wanted.chunks(2048) {
-            say.push(Message::Want(Want { ids: BoundedVec::truncated(ids.to_vec()) }));
-        }
-        say.push(Message::Done(()));
-        self.say(id, &say);
-    }
-
-    /// Members of the list that are gone and that somebody has forgotten are forgotten here, too:
-    /// lists that differ in them only would be compared for ever.
-    fn forget_too(&mut self, f: &Forgotten) {
-        for s in &*f.items {
-            let gone = self.table.get(s.id).filter(|e| !e.is_live());
-            if gone.is_some_and(|e| compare(e.rank(), (s.version, s.state)) != Order::Older) {
-                self.forget(s.id);
-            }
-        }
-    }
-
-    fn answer_want(&mut self, id: StreamId, w: &Want) {
-        let mut say = Vec::new();
-        push_claims(w.ids.iter().filter_map(|i| self.claim_about(*i)).collect(), &mut say);
-        self.say(id, &say);
+        live
     }
 }
 
-fn in_bits(bits: &[u64; 4], id: NodeId) -> bool {
-    let b = digest::bucket(id);
-    bits[b / 64] >> (b % 64) & 1 == 1
-}
-
-fn push_forgotten(all: Vec<(NodeId, Version, State)>, out: &mut Vec<Message>) {
-    for part in all.chunks(1024) {
-        let short =
-            |&(id, version, state): &(NodeId, Version, State)| Summary { id, version, state };
-        let items = BoundedVec::truncated(part.iter().map(short).collect());
-        out.push(Message::Forgotten(Forgotten { items }));
-    }
-}
-
-fn push_claims(all: Vec<Claim>, out: &mut Vec<Message>) {
-    for part in all.chunks(CLAIMS_PER_FRAME) {
-        out.push(Message::Claims(BoundedVec::truncated(part.to_vec())));
-    }
+/// Claims in as few messages as hold them.
+pub(super) fn push_claims<'a>(
+    all: impl IntoIterator<Item = &'a Arc<Packed>>,
+    out: &mut Vec<Message>,
+) {
+    let all = all.into_iter().map(|p| &**p);
+    out.extend(ClaimList::pack(all).into_iter().map(Message::Claims));
 }

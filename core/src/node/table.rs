@@ -1,73 +1,51 @@
 //! The member list and what is derived from it: who is live, whom to probe next, the digest.
 //!
-//! Invariant: `live`, `dead` and the digest follow `entries` at every change; nothing else
-//! writes to them.
+//! A member has a slot, a small number that is given again once the member is forgotten; lists
+//! and indices hold slots, so a member costs about 35 bytes beside its claim, and each change a
+//! constant time. Orders that others see come from the sequence of inputs only.
+//!
+//! Invariant: `live`, `dead`, the indices and the digest follow `slots` at every change; nothing
+//! else writes to them.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     vec::Vec,
 };
-use core::hash::Hasher;
-use siphasher::sip::SipHasher13;
 
-use super::random::Random;
+use super::{index::Index, random::Random};
 use crate::{
-    digest::Digest,
+    digest::{Digest, name_key},
     identity::{Name, NodeId, Version},
-    record::{Claim, Record, State, Statement},
+    record::{State, Statement},
     time::Instant,
+    wire::Packed,
 };
 
-/// One known member.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) record: Arc<Record>,
-    pub(super) statement: Statement,
-    /// When this state began here.
-    pub(super) since: Instant,
-    /// Hash of the last claim that brought nothing new; 0: none yet.
-    heard: u64,
-}
-
-impl Entry {
-    pub(super) fn state(&self) -> State {
-        self.statement.state()
-    }
-
-    pub(super) fn is_live(&self) -> bool {
-        self.state().is_live()
-    }
-
-    /// (version, state): what the merge order compares.
-    pub(super) fn rank(&self) -> (Version, State) {
-        (self.record.version, self.state())
-    }
-
-    pub(super) fn claim(&self) -> Claim {
-        Claim { record: Arc::clone(&self.record), statement: self.statement }
-    }
-}
+/// One known member: the strongest claim about it.
+pub(super) type Entry = Arc<Packed>;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<NodeId, Entry>,
-    live: Vec<NodeId>,
-    dead: Vec<NodeId>,
-    names: BTreeSet<(u32, NodeId)>,
-    probe_order: Vec<NodeId>,
+    slots: Vec<Option<Entry>>,
+    /// Slots without a member.
+    free: Vec<u32>,
+    ids: Index,
+    names: Index,
+    /// What spreads ids over the index; drawn by each node.
+    hash_keys: [u64; 2],
+    live: Vec<u32>,
+    dead: Vec<u32>,
+    /// Where in `live` or `dead` a slot stands.
+    standing: Vec<u32>,
+    /// When those that are gone went.
+    gone: BTreeMap<u32, Instant>,
+    probe_order: Vec<u32>,
     probe_next: usize,
     /// Over all members and this node.
     pub(super) digest: Digest,
     tombstones: BTreeMap<NodeId, (Version, State)>,
     tombstone_order: VecDeque<NodeId>,
-}
-
-fn name_key(name: &Name) -> u32 {
-    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 4);
-    h.write(name.as_str().as_bytes());
-    let [a, b, c, d, ..] = h.finish().to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Gone without having said so itself: it may be back, or never have been away.
@@ -79,116 +57,217 @@ fn is_missed(s: Statement, id: NodeId) -> bool {
     }
 }
 
-fn claim_hash(body: &[u8]) -> u64 {
-    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 5);
-    h.write(body);
-    h.finish().max(1)
+/// Which list a member is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    Live,
+    Dead,
+    None,
 }
 
-fn drop_id(v: &mut Vec<NodeId>, id: NodeId) {
-    if let Some(i) = v.iter().position(|x| *x == id) {
-        v.swap_remove(i);
+fn list_of(e: &Packed) -> List {
+    if e.is_live() {
+        List::Live
+    } else if is_missed(e.statement, e.id()) {
+        List::Dead
+    } else {
+        List::None
     }
+}
+
+/// Grows by an eighth: there are as many tables in a simulation as members in each.
+fn push<T>(v: &mut Vec<T>, x: T) {
+    if v.len() == v.capacity() {
+        v.reserve_exact(v.len() / 8 + 8);
+    }
+    v.push(x);
 }
 
 impl Table {
-    pub(super) fn get(&self, id: NodeId) -> Option<&Entry> {
-        self.entries.get(&id)
+    pub(super) fn new(rng: &mut Random) -> Self {
+        Self { hash_keys: [rng.u64() | 1, rng.u64() | 1], ..Self::default() }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodeId, &Entry)> {
-        self.entries.iter()
+    fn hash(&self, id: NodeId) -> u32 {
+        let (a, b) = id.as_bytes().split_at(8);
+        let word = |b: &[u8]| b.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let [k0, k1] = self.hash_keys;
+        let (x, y) = (word(a).wrapping_mul(k0), word(b).wrapping_mul(k1));
+        let mixed = (x ^ x >> 32).wrapping_mul(k1).wrapping_add(y ^ y >> 29).wrapping_mul(k0);
+        // The highest bits depend on all others.
+        (mixed >> 32) as u32
+    }
+
+    fn slot_of(&self, id: NodeId) -> Option<u32> {
+        self.ids.find(self.hash(id), |s| self.at(s).is_some_and(|e| e.id() == id))
+    }
+
+    fn at(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn id_at(&self, slot: u32) -> Option<NodeId> {
+        self.at(slot).map(|e| e.id())
+    }
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Entry> {
+        self.at(self.slot_of(id)?)
+    }
+
+    /// A member and its slot, which is its own for as long as it is not forgotten.
+    pub(super) fn find(&self, id: NodeId) -> Option<(u32, &Entry)> {
+        let slot = self.slot_of(id)?;
+        Some((slot, self.at(slot)?))
+    }
+
+    /// As [`Table::iter`], with slots.
+    pub(super) fn iter_slots(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        (0..).zip(&self.slots).filter_map(|(slot, e)| Some((slot, e.as_ref()?)))
+    }
+
+    /// All members, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flatten()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len() - self.free.len()
     }
 
-    /// Live members, this node not among them.
-    pub(super) fn live(&self) -> &[NodeId] {
-        &self.live
+    /// Number of live members, this node not among them.
+    pub(super) fn live_count(&self) -> usize {
+        self.live.len()
     }
 
-    /// Members that failed, or left only by an operator's word.
-    pub(super) fn dead(&self) -> &[NodeId] {
-        &self.dead
+    /// The live members, this node not among them.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.live.iter().filter_map(|s| self.at(*s))
+    }
+
+    /// Number of members that failed, or left only by an operator's word.
+    pub(super) fn dead_count(&self) -> usize {
+        self.dead.len()
+    }
+
+    /// Since when a member is gone; none if it is not.
+    pub(super) fn gone_since(&self, id: NodeId) -> Option<Instant> {
+        self.gone.get(&self.slot_of(id)?).copied()
+    }
+
+    /// Members that are gone, and since when.
+    pub(super) fn gone(&self) -> impl Iterator<Item = (&Entry, Instant)> {
+        self.gone.iter().filter_map(|(s, since)| Some((self.at(*s)?, *since)))
     }
 
     /// Members of that name, in any state.
     pub(super) fn named<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Entry> {
         let key = name_key(name);
-        let all = self.names.range((key, NodeId::from_bytes([0; 16]))..);
-        all.take_while(move |(k, _)| *k == key)
-            .filter_map(|(_, id)| self.entries.get(id))
-            .filter(move |e| e.record.name == *name)
-    }
-
-    /// Has exactly this claim been heard and weighed already, and nothing since? Gossip repeats
-    /// itself: most of what comes in need not be decoded.
-    pub(super) fn knows(&self, claim_body: &[u8]) -> bool {
-        let id = claim_body.first_chunk::<16>().copied().map(NodeId::from_bytes);
-        let heard = id.and_then(|id| self.entries.get(&id)).map_or(0, |e| e.heard);
-        heard != 0 && heard == claim_hash(claim_body)
-    }
-
-    /// This claim was weighed; if it is what is held now, it need not be again.
-    pub(super) fn remember(&mut self, claim: &Claim, claim_body: &[u8]) {
-        if let Some(e) = self.entries.get_mut(&claim.id())
-            && e.rank() == (claim.version(), claim.state())
-        {
-            e.heard = claim_hash(claim_body);
-        }
+        let named = move |e: &&Entry| e.name_key == key && e.record.name == *name;
+        self.names.all(key).filter_map(|s| self.at(s)).filter(named)
     }
 
     /// Takes a claim as the truth about its member.
-    pub(super) fn put(&mut self, claim: &Claim, now: Instant, rng: &mut Random) {
+    pub(super) fn put(&mut self, claim: &Entry, now: Instant, rng: &mut Random) {
         let id = claim.id();
-        let since = match self.entries.get(&id) {
-            Some(e) if e.state() == claim.state() => e.since,
-            _ => now,
-        };
-        let was_live = self.entries.get(&id).is_some_and(Entry::is_live);
-        let stays = was_live && claim.state().is_live();
-        self.unlink(id, stays);
-        let record = Arc::clone(&claim.record);
-        self.digest.add(id, record.version, claim.state());
-        if claim.state().is_live() {
-            if !stays {
-                self.live.push(id);
+        let old = self.slot_of(id);
+        let slot = old.unwrap_or_else(|| self.take_slot(id));
+        let before = self.slots[slot as usize].replace(Arc::clone(claim));
+        if let Some(b) = &before {
+            self.digest.remove(b.fingerprint);
+        }
+        self.digest.add(claim.fingerprint);
+        if before.as_ref().is_none_or(|b| b.name_key != claim.name_key) {
+            if let Some(b) = &before {
+                self.unlink_name(b.name_key, slot);
             }
-        } else if is_missed(claim.statement, id) {
-            self.dead.push(id);
+            let slots = &self.slots;
+            let key = |s: u32| slots[s as usize].as_ref().map_or(0, |e| e.name_key);
+            self.names.insert(claim.name_key, slot, key);
         }
-        self.names.insert((name_key(&record.name), id));
-        self.entries.insert(id, Entry { record, statement: claim.statement, since, heard: 0 });
-        if claim.state().is_live() && !was_live {
+        let was = before.as_ref().map_or(List::None, |b| list_of(b));
+        let is = list_of(claim);
+        if was != is {
+            self.unlist(slot, was);
+            self.enlist(slot, is);
+        }
+        if is == List::Live {
+            self.gone.remove(&slot);
+        } else if before.is_none_or(|b| b.state() != claim.state()) {
+            self.gone.insert(slot, now);
+        }
+        let rest = &self.probe_order[self.probe_next..];
+        if is == List::Live && was != List::Live && (old.is_none() || !rest.contains(&slot)) {
             // A random place in what is left of this round (SWIM §4.3).
-            let left = self.probe_order.len() - self.probe_next;
-            let at = self.probe_next + rng.below(left + 1);
-            self.probe_order.insert(at, id);
+            push(&mut self.probe_order, slot);
+            let last = self.probe_order.len() - 1;
+            let at = self.probe_next + rng.below(last - self.probe_next + 1);
+            self.probe_order.swap(at, last);
         }
-        self.tombstones.remove(&id);
+        if old.is_none() && !self.tombstones.is_empty() {
+            self.tombstones.remove(&id);
+        }
     }
 
-    /// Takes a member out of what is derived from the entries; not out of the live ones if it
-    /// stays live.
-    fn unlink(&mut self, id: NodeId, stays: bool) {
-        let Some(e) = self.entries.get(&id) else { return };
-        self.names.remove(&(name_key(&e.record.name), id));
-        self.digest.remove(id, e.record.version, e.state());
-        if e.is_live() {
-            if !stays {
-                drop_id(&mut self.live, id);
-            }
-        } else if is_missed(e.statement, id) {
-            drop_id(&mut self.dead, id);
+    fn take_slot(&mut self, id: NodeId) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            push(&mut self.slots, None);
+            push(&mut self.standing, 0);
+            // Members are capped far below 2^32.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let mut ids = core::mem::take(&mut self.ids);
+        ids.insert(self.hash(id), slot, |s| self.id_at(s).map_or(0, |id| self.hash(id)));
+        self.ids = ids;
+        slot
+    }
+
+    /// The slot still has its entry, or one of another name.
+    fn unlink_name(&mut self, key: u32, slot: u32) {
+        let slots = &self.slots;
+        let other = |s: u32| slots[s as usize].as_ref().map_or(0, |e| e.name_key);
+        self.names.remove(key, slot, |s| if s == slot { key } else { other(s) });
+    }
+
+    fn enlist(&mut self, slot: u32, list: List) {
+        let v = match list {
+            List::Live => &mut self.live,
+            List::Dead => &mut self.dead,
+            List::None => return,
+        };
+        self.standing[slot as usize] = u32::try_from(v.len()).unwrap_or(u32::MAX);
+        push(v, slot);
+    }
+
+    fn unlist(&mut self, slot: u32, list: List) {
+        let v = match list {
+            List::Live => &mut self.live,
+            List::Dead => &mut self.dead,
+            List::None => return,
+        };
+        let at = self.standing[slot as usize];
+        v.swap_remove(at as usize);
+        if let Some(&moved) = v.get(at as usize) {
+            self.standing[moved as usize] = at;
         }
     }
 
     /// Forgets a member, but not which version of it must not come back.
     pub(super) fn remove(&mut self, id: NodeId, max_tombstones: usize) -> Option<Entry> {
-        self.unlink(id, false);
-        let e = self.entries.remove(&id)?;
+        let slot = self.slot_of(id)?;
+        let e = self.at(slot).map(Arc::clone)?;
+        self.unlist(slot, list_of(&e));
+        self.digest.remove(e.fingerprint);
+        self.unlink_name(e.name_key, slot);
+        let mut ids = core::mem::take(&mut self.ids);
+        ids.remove(self.hash(id), slot, |s| self.id_at(s).map_or(0, |id| self.hash(id)));
+        self.ids = ids;
+        self.slots[slot as usize] = None;
+        self.free.push(slot);
+        self.gone.remove(&slot);
+        // The slot may be given again: a place in the round is not inherited.
+        let (done, _) = self.probe_order.split_at(self.probe_next);
+        self.probe_next -= done.iter().filter(|s| **s == slot).count();
+        self.probe_order.retain(|s| *s != slot);
         if self.tombstones.insert(id, e.rank()).is_none() {
             self.tombstone_order.push_back(id);
         }
@@ -213,13 +292,14 @@ impl Table {
     /// The next live member of the shuffled round (SWIM §4.3).
     pub(super) fn next_probe(&mut self, rng: &mut Random) -> Option<NodeId> {
         for _ in 0..2 {
-            while let Some(&id) = self.probe_order.get(self.probe_next) {
+            while let Some(&slot) = self.probe_order.get(self.probe_next) {
                 self.probe_next += 1;
-                if self.entries.get(&id).is_some_and(Entry::is_live) {
-                    return Some(id);
+                if let Some(e) = self.at(slot).filter(|e| e.is_live()) {
+                    return Some(e.id());
                 }
             }
-            self.probe_order.clone_from(&self.live);
+            self.probe_order.clear();
+            self.probe_order.extend_from_slice(&self.live);
             rng.shuffle(&mut self.probe_order);
             self.probe_next = 0;
         }
@@ -233,6 +313,101 @@ impl Table {
         k: usize,
         want: impl Fn(&NodeId) -> bool,
     ) -> Vec<NodeId> {
-        rng.pick(&self.live, k, want)
+        self.random(&self.live, rng, k, want)
+    }
+
+    /// Up to `k` random members that failed, or left only by an operator's word.
+    pub(super) fn random_dead(
+        &self,
+        rng: &mut Random,
+        k: usize,
+        want: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        self.random(&self.dead, rng, k, want)
+    }
+
+    fn random(
+        &self,
+        from: &[u32],
+        rng: &mut Random,
+        k: usize,
+        want: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let picked = rng.pick(from, k, |s| self.id_at(*s).is_some_and(|id| want(&id)));
+        picked.into_iter().filter_map(|s| self.id_at(s)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::Claim, wire::tests::record};
+    use alloc::{collections::BTreeSet, format};
+    use proptest::prelude::*;
+
+    fn claim(n: u8, incarnation: u32, statement: Statement) -> Entry {
+        let mut r = record(n);
+        r.version.incarnation = incarnation;
+        r.name = Name::new(format!("agent-{}", n % 5)).unwrap();
+        Packed::new(Claim { record: Arc::new(r), statement })
+    }
+
+    /// All that is derived, computed anew.
+    fn check(t: &Table) {
+        let mut digest = Digest::default();
+        t.iter().for_each(|e| digest.add(e.fingerprint));
+        assert_eq!(digest, t.digest);
+        let ids = |l: List| -> BTreeSet<NodeId> {
+            t.iter().filter(|e| list_of(e) == l).map(|e| e.id()).collect()
+        };
+        assert_eq!(t.live().map(|e| e.id()).collect::<BTreeSet<_>>(), ids(List::Live));
+        let dead: BTreeSet<_> = t.dead.iter().filter_map(|s| t.id_at(*s)).collect();
+        assert_eq!(dead, ids(List::Dead));
+        assert_eq!((t.live_count(), t.dead_count()), (t.live().count(), dead.len()));
+        for e in t.iter() {
+            assert_eq!(t.get(e.id()).map(|e| e.id()), Some(e.id()));
+            assert_eq!(t.gone_since(e.id()).is_some(), !e.is_live());
+            assert!(t.named(&e.record.name).any(|x| x.id() == e.id()));
+            assert!(t.named(&e.record.name).all(|x| x.record.name == e.record.name));
+        }
+        assert_eq!(t.len(), t.iter().count());
+        let rest = &t.probe_order[t.probe_next..];
+        assert_eq!(rest.iter().collect::<BTreeSet<_>>().len(), rest.len(), "twice in the round");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_derived_follows(steps in prop::collection::vec((0u8..12, 0u8..7), 0..120)) {
+            let mut rng = Random::new([3; 32]);
+            let mut t = Table::new(&mut rng);
+            for (i, (n, what)) in steps.into_iter().enumerate() {
+                let by = NodeId::from_bytes([99; 16]);
+                let own = NodeId::from_bytes([n; 16]);
+                let statement = match what {
+                    0 => {
+                        t.remove(own, 4);
+                        check(&t);
+                        continue;
+                    }
+                    1 => Statement::Failed { by },
+                    2 => Statement::Left { by, prune: false },
+                    3 => Statement::Left { by: own, prune: false },
+                    _ => Statement::Alive,
+                };
+                t.put(&claim(n, i as u32, statement), Instant::ZERO, &mut rng);
+                check(&t);
+                if what == 5 {
+                    t.next_probe(&mut rng);
+                }
+            }
+            // A round meets every live member once.
+            while t.probe_next < t.probe_order.len() {
+                t.next_probe(&mut rng);
+            }
+            let round: BTreeSet<_> =
+                (0..t.live_count()).filter_map(|_| t.next_probe(&mut rng)).collect();
+            prop_assert_eq!(round.len(), t.live_count());
+            prop_assert!(t.tombstones().count() <= 4);
+        }
     }
 }

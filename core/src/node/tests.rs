@@ -7,6 +7,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{net::SocketAddr, time::Duration};
+use std::sync::Arc;
 
 use crate::*;
 
@@ -237,12 +238,11 @@ fn a_killed_process_is_failed_on_all_and_comes_back_with_its_next_generation() {
     }
     let mut c = config(3);
     c.durable.generation = 1;
-    c.durable.peers = BoundedVec::new(vec![KnownPeer {
+    c.durable.peers = Arc::new(BoundedVec::truncated(vec![KnownPeer {
         id: config(1).durable.id,
         name: config(1).name,
         addr: addr(1),
-    }])
-    .unwrap();
+    }]));
     w.hosts[3] = Host { node: Node::new(c, [9; 32], w.now).unwrap(), up: true, events: vec![] };
     w.run(secs(1));
     for i in [0, 1, 2, 4, 5] {
@@ -274,7 +274,7 @@ fn an_accusation_is_refuted_above_its_version() {
     let by = NodeId::from_bytes([2; 16]);
     let statement = Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 0 };
     let claim = Claim { record: record.clone(), statement };
-    w.hosts[0].node.learn(w.now, &claim, super::claims::Origin::Own);
+    w.hosts[0].node.learn_claim(w.now, claim.clone(), super::claims::Origin::Own);
     w.run(secs(1));
     let now = w.hosts[1].node.local().record.version;
     assert!(now > record.version, "{now} is not above {}", record.version);
@@ -357,7 +357,7 @@ fn a_wiped_disk_learns_its_past_from_the_cluster() {
         let mut record = (*w.hosts[2].node.local().record).clone();
         record.version = known;
         let claim = Claim { record: record.into(), statement: Statement::Alive };
-        w.hosts[i].node.learn(w.now, &claim, super::claims::Origin::Own);
+        w.hosts[i].node.learn_claim(w.now, claim.clone(), super::claims::Origin::Own);
     }
     let node = Node::new(config(2), [8; 32], w.now).unwrap();
     w.hosts[2] = Host { node, up: true, events: vec![] };
@@ -384,7 +384,7 @@ fn reaped_members_do_not_come_back_at_their_old_version() {
     assert_eq!(w.state(0, 2), None);
     assert!(w.hosts[0].events.iter().any(|e| matches!(e, Event::Reaped { .. })));
     let claim = Claim { record, statement: Statement::Alive };
-    w.hosts[0].node.learn(w.now, &claim, super::claims::Origin::Own);
+    w.hosts[0].node.learn_claim(w.now, claim.clone(), super::claims::Origin::Own);
     assert_eq!(w.state(0, 2), None);
 }
 
@@ -431,8 +431,8 @@ fn a_left_of_an_older_incarnation_does_not_take_the_version_down() {
     record.version.incarnation = 4;
     let alive = Claim { record: record.into(), statement: Statement::Alive };
     let left = Claim { record: old, statement: Statement::Left { by: alive.id(), prune: false } };
-    w.hosts[0].node.learn(w.now, &alive, super::claims::Origin::Own);
-    w.hosts[0].node.learn(w.now, &left, super::claims::Origin::Own);
+    w.hosts[0].node.learn_claim(w.now, alive.clone(), super::claims::Origin::Own);
+    w.hosts[0].node.learn_claim(w.now, left.clone(), super::claims::Origin::Own);
     let m = w.hosts[0].node.members().next().unwrap();
     assert_eq!((m.state, m.record.version.incarnation), (State::Left, 4));
 }
@@ -446,7 +446,7 @@ fn without_regular_probes(w: &mut World) {
 
 /// Nothing that is queued or written leaves this node any more.
 fn hush(w: &mut World, i: usize) {
-    w.hosts[i].node.queue = super::gossip::Queue::default();
+    w.hosts[i].node.queue = super::queue::Queue::default();
     w.hosts[i].node.out.clear();
 }
 
@@ -486,7 +486,7 @@ fn who_missed_a_refutation_looks_once_more_before_it_declares_a_failure() {
     let by = NodeId::from_bytes([2; 16]);
     let statement = Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 2 };
     let accusation = says(&w, 1, statement);
-    w.hosts[0].node.learn(w.now, &accusation, super::claims::Origin::Own);
+    w.hosts[0].node.learn_claim(w.now, accusation.clone(), super::claims::Origin::Own);
     hush(&mut w, 0);
     w.run(secs(6));
     let failed = w.hosts[0].events.iter().any(|e| matches!(e, Event::Failed { .. }));
@@ -513,7 +513,7 @@ fn one_ping_is_enough_for_two_that_hold_each_other_for_gone() {
     let by = NodeId::from_bytes([9; 16]);
     for (at, of) in [(0, 1), (1, 0)] {
         let failed = says(&w, of, Statement::Failed { by });
-        w.hosts[at].node.learn(w.now, &failed, super::claims::Origin::Own);
+        w.hosts[at].node.learn_claim(w.now, failed.clone(), super::claims::Origin::Own);
         hush(&mut w, at);
     }
     // The caller has refuted meanwhile; only it knows.

@@ -1,12 +1,13 @@
 //! The rest of a member's life: starting, finding the cluster again, contacting the failed,
 //! forgetting the long gone, and coming back after the process was away.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use super::{LocalState, Node, Timer, probe::Kind};
 use crate::{
     bounded::BoundedVec,
+    digest::fingerprint,
     identity::{NodeId, Version},
     output::{Durable, Event, KnownPeer},
     record::State,
@@ -20,6 +21,8 @@ pub(super) const SAVE_PEERS_AFTER: Duration = Duration::from_secs(1);
 const REJOIN_AT_ONCE: usize = 3;
 /// Waits between rounds of contacting them double from the first to the second.
 const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Peers written down: enough to find the cluster again, few enough for every disk.
+const PEERS_KEPT: usize = 128;
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -48,7 +51,7 @@ impl Node {
         let mut me = (*self.me).clone();
         me.version = version;
         self.me = alloc::sync::Arc::new(me);
-        self.table.digest.add(self.me.id, version, State::Alive);
+        self.table.digest.add(fingerprint(self.me.id, version, State::Alive));
         self.revision += 1;
         // The first probes of nodes that start together should not meet.
         let t = &self.cfg.tuning;
@@ -72,14 +75,14 @@ impl Node {
     /// now and then those that nobody here knows, for they may be on the other side of a cut
     /// that began before we were restarted. Given up with the failed.
     pub(super) fn on_rejoin_timer(&mut self, now: Instant) {
-        let known: BTreeSet<SocketAddr> = self.table.iter().map(|(_, e)| e.record.addr).collect();
+        let known: BTreeSet<SocketAddr> = self.table.iter().map(|e| e.record.addr).collect();
         self.rejoin.peers.retain(|p| !known.contains(&p.addr));
         let since = now.since(self.rejoin.began);
         if self.rejoin.peers.is_empty() || since > self.cfg.tuning.reconnect_timeout {
             self.rejoin.peers = Vec::new();
             return;
         }
-        let alone = self.table.live().is_empty();
+        let alone = self.table.live_count() == 0;
         let at_once = if alone { REJOIN_AT_ONCE } else { 1 };
         for _ in 0..at_once.min(self.rejoin.peers.len()) {
             let to = self.rejoin.peers[self.rejoin.next % self.rejoin.peers.len()].addr;
@@ -95,11 +98,11 @@ impl Node {
     /// per interval, however large the cluster is.
     pub(super) fn on_reconnect_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
-        let (dead, live) = (self.table.dead().len(), self.table.live().len() + 1);
+        let (dead, live) = (self.table.dead_count(), self.table.live_count() + 1);
         if dead == 0 || self.rng.below(live) >= dead {
             return;
         }
-        if let [id] = self.rng.pick(self.table.dead(), 1, |_| true)[..] {
+        if let [id] = self.table.random_dead(&mut self.rng, 1, |_| true)[..] {
             self.start_probe(now, id, Kind::Contact);
         }
     }
@@ -115,36 +118,54 @@ impl Node {
         self.arm_reap(now);
         let t = &self.cfg.tuning;
         let (failed, left) = (t.reconnect_timeout, t.tombstone_timeout);
-        let over = |e: &super::table::Entry| match e.state() {
-            State::Failed => now.since(e.since) >= failed,
-            State::Left => now.since(e.since) >= left,
+        let over = |state, since| match state {
+            State::Failed => now.since(since) >= failed,
+            State::Left => now.since(since) >= left,
             State::Alive | State::Suspect => false,
         };
-        let gone: Vec<_> = self.table.iter().filter(|(_, e)| over(e)).map(|(i, _)| *i).collect();
+        let gone = self.table.gone().filter(|(e, since)| over(e.state(), *since));
+        let gone: Vec<NodeId> = gone.map(|(e, _)| e.id()).collect();
         for id in gone {
             self.forget(id);
         }
     }
 
-    /// Writes down whom to contact after a restart: the live, then the failed, who may be back.
+    /// Writes down whom to contact after a restart: the live, then the failed, who may be back,
+    /// then those that were not met in this run: the cluster may be where they are. In a large
+    /// cluster those that are written down stay, as long as they are live.
     pub(super) fn save_peers(&mut self) {
-        let mut peers: Vec<(bool, KnownPeer)> = self
-            .table
-            .iter()
-            .filter(|(_, e)| e.state() != State::Left)
-            .map(|(_, e)| {
-                let (name, addr) = (e.record.name.clone(), e.record.addr);
-                (!e.is_live(), KnownPeer { id: e.record.id, name, addr })
+        let old = &self.storage.durable.peers;
+        let is_live = |p: &KnownPeer| {
+            self.table.get(p.id).is_some_and(|e| e.is_live() && e.record.addr == p.addr)
+        };
+        if old.len() == PEERS_KEPT && old.iter().all(is_live) {
+            return;
+        }
+        let known = self.table.iter().filter(|e| e.state() != State::Left);
+        let mut peers: Vec<(u8, NodeId, Option<&KnownPeer>)> = known
+            .map(|e| match (e.is_live(), old.binary_search_by_key(&e.id(), |p| p.id)) {
+                (true, Ok(_)) => (0, e.id(), None),
+                (true, Err(_)) => (1, e.id(), None),
+                (false, _) => (2, e.id(), None),
             })
             .collect();
-        // Who was not met in this run is kept: the cluster may be where they are.
-        let known: BTreeSet<NodeId> = peers.iter().map(|(_, p)| p.id).collect();
-        let unmet = self.rejoin.peers.iter().filter(|p| !known.contains(&p.id));
-        peers.extend(unmet.map(|p| (true, p.clone())));
-        peers.sort_by_key(|(failed, p)| (*failed, p.id));
-        let peers = BoundedVec::truncated(peers.into_iter().map(|(_, p)| p).collect());
-        if peers != self.storage.durable.peers {
-            self.storage.durable.peers = peers;
+        let unmet = self.rejoin.peers.iter().filter(|p| self.table.get(p.id).is_none());
+        peers.extend(unmet.map(|p| (2, p.id, Some(p))));
+        if peers.len() > PEERS_KEPT {
+            peers.select_nth_unstable_by_key(PEERS_KEPT, |p| (p.0, p.1));
+            peers.truncate(PEERS_KEPT);
+        }
+        peers.sort_by_key(|p| p.1);
+        let peer = |(_, id, unmet): (u8, NodeId, Option<&KnownPeer>)| match unmet {
+            Some(p) => Some(p.clone()),
+            None => self.table.get(id).map(|e| {
+                let (name, addr) = (e.record.name.clone(), e.record.addr);
+                KnownPeer { id, name, addr }
+            }),
+        };
+        let peers = BoundedVec::truncated(peers.into_iter().filter_map(peer).collect());
+        if peers != **old {
+            self.storage.durable.peers = Arc::new(peers);
             self.persist();
         }
     }

@@ -80,7 +80,8 @@ impl Node {
     fn wanted_observers(&self) -> Vec<NodeId> {
         let k = self.cfg.tuning.observers;
         let mut best: Vec<(u64, NodeId)> = Vec::with_capacity(k + 1);
-        for &id in self.table.live() {
+        for e in self.table.live() {
+            let id = e.id();
             let w = (weight(self.me.id, id), id);
             if best.len() < k || best.last().is_some_and(|last| w > *last) {
                 let at = best.partition_point(|x| *x > w);
@@ -148,7 +149,7 @@ impl Node {
     pub(super) fn on_watch_hello(&mut self, now: Instant, id: StreamId, h: Hello, target: NodeId) {
         let (member, version) = (h.record.id, h.record.version);
         let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
-        self.learn(now, &claim, Origin::Stream { spread: true });
+        self.learn_claim(now, claim, Origin::Stream { spread: true });
         let known = |e: &super::table::Entry| {
             e.is_live() && e.record.version.generation == version.generation
         };
@@ -268,7 +269,7 @@ impl Node {
 
     /// Its process may just have died: ask it, its kernel and others at once.
     fn look_at(&mut self, now: Instant, id: NodeId) {
-        let live = self.table.get(id).is_some_and(super::table::Entry::is_live);
+        let live = self.table.get(id).is_some_and(|e| e.is_live());
         if self.state != LocalState::Running || !live || self.watches.looks_left == 0 {
             return;
         }

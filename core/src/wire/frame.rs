@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     message::{Message, MessageError},
+    packed::Packed,
     seal::{
         self, KeyId, Keyring, SALT_BYTES, SEAL_BYTES, Salt, SealError, Sealer, StreamSeal,
         TAG_BYTES,
@@ -229,6 +230,14 @@ pub fn append_message(m: &Message, out: &mut Vec<u8>) {
     m.encode_body(out);
     let len = u16::try_from(out.len() - at - 3).unwrap_or(u16::MAX);
     out[at + 1..at + 3].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Appends a claim to a datagram: a [`Message::Claim`] that is encoded already.
+pub fn append_claim(p: &Packed, out: &mut Vec<u8>) {
+    let body = p.body();
+    let [l0, l1] = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
+    out.extend_from_slice(&[super::CLAIM, l0, l1]);
+    out.extend_from_slice(body);
 }
 
 /// Appends a message to a stream.

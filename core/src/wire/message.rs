@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-use super::strict;
+use super::{packed::ClaimList, strict};
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
@@ -143,6 +143,8 @@ pub enum Purpose {
         /// Who is meant.
         target: NodeId,
     },
+    /// Merge two clusters by exchanging what differs.
+    Merge,
     /// Stay open, so that each side notices when the other's process ends.
     Watch {
         /// Who is meant.
@@ -307,7 +309,7 @@ messages! {
     16 Hello(Hello) "opens a stream",
     17 Welcome(Welcome) "accepts a stream",
     18 Reject(Reject) "refuses a stream",
-    19 Claims(BoundedVec<Claim, 256>) "what is known",
+    19 Claims(ClaimList) "what is known",
     20 Buckets(BoundedVec<u64, 256>) "digest by bucket",
     21 Mismatch(Mismatch) "which buckets differ",
     22 Summaries(Summaries) "members of differing buckets, in short",
@@ -320,7 +322,7 @@ messages! {
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.
-fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     struct Append<'a>(&'a mut Vec<u8>);
     impl postcard::ser_flavors::Flavor for Append<'_> {
         type Output = ();

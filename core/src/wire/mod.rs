@@ -15,14 +15,16 @@ use alloc::vec::Vec;
 
 mod frame;
 mod message;
+mod packed;
 mod seal;
 mod strict;
 
 pub use frame::{
-    CHECKSUM_BYTES, Envelope, FrameReader, HeadError, MAX_FRAME_BYTES, append_frame,
+    CHECKSUM_BYTES, Envelope, FrameReader, HeadError, MAX_FRAME_BYTES, append_claim, append_frame,
     append_message, append_sealed_frame, begin_datagram, finish_datagram, open_datagram,
     peek_datagram, sealed_stream_head, stream_head,
 };
+pub use packed::{ClaimList, Memo, Packed};
 pub use seal::{
     Key, KeyError, KeyId, Keyring, SALT_BYTES, Salt, SealError, Sealer, StreamSeal, TAG_BYTES,
 };
@@ -73,4 +75,4 @@ pub fn describe_datagram(ring: Option<&Keyring>, bytes: &[u8]) -> Vec<&'static s
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

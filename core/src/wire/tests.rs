@@ -5,7 +5,7 @@ use crate::*;
 use alloc::{sync::Arc, vec, vec::Vec};
 use proptest::prelude::*;
 
-fn record(n: u8) -> Record {
+pub(crate) fn record(n: u8) -> Record {
     Record {
         id: NodeId::from_bytes([n; 16]),
         version: Version { generation: 3, incarnation: 300 },
@@ -40,6 +40,8 @@ fn samples() -> Vec<Message> {
     let claim = |statement| Claim { record: Arc::new(record(1)), statement };
     let left = claim(Statement::Left { by: id, prune: true });
     let suspect = Statement::Suspect { by: id, evidence: Evidence::Mute, witnesses: 2 };
+    let both = [Packed::new(left.clone()), Packed::new(claim(Statement::Alive))];
+    let claims = ClaimList::pack(both.iter().map(|p| &**p)).remove(0);
     vec![
         Message::Ping(Ping { cookie: 1, from, target: id, root: 9 }),
         Message::Ack(ack),
@@ -62,7 +64,7 @@ fn samples() -> Vec<Message> {
         }),
         Message::Welcome(Welcome { record: r }),
         Message::Reject(Reject::NameTaken { holder: id, addr }),
-        Message::Claims(BoundedVec::new(vec![left, claim(Statement::Alive)]).unwrap()),
+        Message::Claims(claims),
         Message::Buckets(BoundedVec::new(vec![0, 1, u64::MAX]).unwrap()),
         Message::Mismatch(Mismatch { bits: [1, 2, 3, u64::MAX] }),
         Message::Summaries(Summaries { items: BoundedVec::default(), last: true }),

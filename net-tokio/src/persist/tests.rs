@@ -15,7 +15,11 @@ fn durable(generation: u64) -> Durable {
         name: Name::new("n9").unwrap(),
         addr: ([127, 0, 0, 9], 8301).into(),
     };
-    Durable { generation, peers: BoundedVec::truncated(vec![peer]), ..Durable::new(id(1)) }
+    Durable {
+        generation,
+        peers: std::sync::Arc::new(BoundedVec::truncated(vec![peer])),
+        ..Durable::new(id(1))
+    }
 }
 
 /// Opens, expecting it to work; the state found.

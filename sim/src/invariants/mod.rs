@@ -110,10 +110,20 @@ pub enum Told {
     Reaped,
 }
 
-/// A node's view of one member: 24 bytes, since there are as many as pairs of nodes.
+/// A version in 8 bytes. Generations above 2^32 look alike; no run comes near.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Short(u32, u32);
+
+impl From<Version> for Short {
+    fn from(v: Version) -> Self {
+        Self(u32::try_from(v.generation).unwrap_or(u32::MAX), v.incarnation)
+    }
+}
+
+/// A node's view of one member: 12 bytes, since there are as many as pairs of nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct View {
-    version: Version,
+    version: Short,
     /// By events: live, failed or left; none: not a member.
     told: Option<State>,
     /// Counts the listings, to find who is missing in the newest.
@@ -136,6 +146,7 @@ impl Observer {
     fn view(&mut self, subject: u32) -> &mut View {
         let i = subject as usize;
         if self.views.len() <= i {
+            self.views.reserve_exact((i + 1 - self.views.len()).max(i / 8));
             self.views.resize(i + 1, View::default());
         }
         &mut self.views[i]
@@ -157,14 +168,18 @@ impl Observer {
 
     fn checks_version(&mut self, seen: Seen) -> Result<(), Violation> {
         let view = self.view(seen.subject);
-        if seen.version < view.version {
-            let known = view.version;
+        let version = Short::from(seen.version);
+        if version < view.version {
+            let Short(generation, incarnation) = view.version;
             return broken(
                 Invariant::S1,
-                format!("the stored version goes from {known} to {}", seen.version),
+                format!(
+                    "the stored version goes from {generation}.{incarnation} to {}",
+                    seen.version
+                ),
             );
         }
-        view.version = seen.version;
+        view.version = version;
         Ok(())
     }
 
@@ -344,7 +359,7 @@ impl Checker {
         match told {
             Told::Failed => o.buries(seen, State::Failed),
             Told::Left => o.buries(seen, State::Left),
-            Told::Reaped => o.view(seen.subject).version = Version::default(),
+            Told::Reaped => o.view(seen.subject).version = Short::default(),
             _ => {}
         }
         Ok(())
@@ -421,7 +436,7 @@ impl Checker {
             let held = if state.is_live() { State::Alive } else { state };
             // A newcomer learns of the dead without being told that they died.
             // Nor is it told that somebody who left came back and failed, unseen.
-            let later = seen.version.generation > before.generation;
+            let later = Short::from(seen.version).0 > before.0;
             let again = view.told == Some(State::Left) && state == State::Failed && later;
             let hearsay = !state.is_live() && (view.told.is_none() || again);
             if view.told != Some(held) && !lossy && !hearsay {
@@ -458,7 +473,7 @@ impl Checker {
     pub fn known(&self, observer: u32, subject: u32) -> Option<(u64, bool)> {
         let view = self.observers.get(observer as usize)?.views.get(subject as usize)?;
         let gone = matches!(view.told, Some(State::Failed | State::Left));
-        view.told.map(|_| (view.version.generation, gone))
+        view.told.map(|_| (u64::from(view.version.0), gone))
     }
 
     /// What is told of `subject` by the events at `observer`.

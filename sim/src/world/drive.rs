@@ -180,10 +180,7 @@ impl World {
         let now = host.clock_shows(self.now);
         if host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now) {
             self.cause = 0;
-            if let Some(node) = &mut host.node {
-                node.handle_timeout(now);
-            }
-            self.drain(h);
+            self.with_node(h, |node, now| node.handle_timeout(now));
         }
         if !self.hosts[h].inbox.is_empty() {
             self.wake_later(h);
@@ -230,7 +227,9 @@ impl World {
         let host = &mut self.hosts[h];
         let now = host.clock_shows(self.now);
         if let Some(node) = &mut host.node {
+            node.swap_memo(&mut self.memo);
             input(node, now);
+            node.swap_memo(&mut self.memo);
             self.drain(h);
         }
     }

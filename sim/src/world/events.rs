@@ -1,6 +1,9 @@
 //! What the nodes tell: to the trace, to the checker, to goals and measures.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use quorate_core::{Counter, Event, LocalState, Node, Record};
 use siphasher::sip::SipHasher13;
@@ -19,7 +22,7 @@ const GRACE_NS: u64 = 10_000_000_000;
 type Meaning = (Kind, Told, &'static str);
 
 /// The member that an event is about, and what it means.
-fn meaning(e: &Event) -> Option<(&Record, Meaning)> {
+fn meaning(e: &Event) -> Option<(&Arc<Record>, Meaning)> {
     Some(match e {
         Event::Alive { record } => (record, (Kind::Alive, Told::Alive, "")),
         Event::Updated { record } => (record, (Kind::Updated, Told::Updated, "updated")),
@@ -48,6 +51,22 @@ fn content(r: &Record) -> u64 {
 }
 
 impl World {
+    /// As [`content`]; nodes share records, so most were hashed before.
+    fn content(&mut self, subject: u32, r: &Arc<Record>) -> u64 {
+        let i = subject as usize;
+        if self.contents.len() <= i {
+            self.contents.resize(i + 1, None);
+        }
+        match &self.contents[i] {
+            Some((known, hash)) if Arc::ptr_eq(known, r) => *hash,
+            _ => {
+                let hash = content(r);
+                self.contents[i] = Some((Arc::clone(r), hash));
+                hash
+            }
+        }
+    }
+
     /// The node at `h` told of something.
     pub(super) fn told(&mut self, h: usize, event: &Event) {
         if let Some((record, (kind, told, goal))) = meaning(event) {
@@ -102,7 +121,7 @@ impl World {
     fn told_of_member(
         &mut self,
         h: usize,
-        record: &Record,
+        record: &Arc<Record>,
         (kind, told, goal): (Kind, Told, &str),
         event: &Event,
     ) {
@@ -123,7 +142,8 @@ impl World {
         if told == Told::Alive {
             self.meets_return(h, subject, record);
         }
-        let seen = Seen { subject, version: record.version, content: content(record) };
+        let content = self.content(subject, record);
+        let seen = Seen { subject, version: record.version, content };
         let checked = self.checker.tells(h as u32, told, seen);
         self.check(h, checked);
         if told == Told::Failed {
@@ -177,12 +197,6 @@ impl World {
         }
     }
 
-    fn own_record(&self, h: usize) -> Option<Seen> {
-        let host = &self.hosts[h];
-        let record = host.node.as_ref()?.local().record;
-        Some(Seen { subject: host.identity, version: record.version, content: content(&record) })
-    }
-
     /// The list or the own record of the node at `h` changed.
     pub(super) fn changed(&mut self, h: usize) {
         self.dirty = true;
@@ -195,16 +209,14 @@ impl World {
 
     /// A node that takes part must begin above its past and only rise.
     fn checks_own_record(&mut self, h: usize) {
-        let starting = |n: &Node| n.local().state == LocalState::Starting;
-        if self.hosts[h].node.as_ref().is_none_or(|n| starting(n)) {
+        let host = &mut self.hosts[h];
+        let Some(local) = host.node.as_ref().map(|n| n.local()) else { return };
+        let version = local.record.version;
+        if local.state == LocalState::Starting || host.published == Some(version) {
             return;
         }
-        let Some(own) = self.own_record(h) else { return };
-        let version = own.version;
-        let before = self.hosts[h].published.replace(version);
-        if before == Some(version) {
-            return;
-        }
+        let before = host.published.replace(version);
+        let own = Seen { subject: host.identity, version, content: content(&local.record) };
         let mark = version.generation << 32 | u64::from(version.incarnation);
         let text = || (String::new(), version.to_string());
         self.note(h, Kind::Version, None, (0, mark), text);
@@ -217,16 +229,20 @@ impl World {
         self.hosts[h].listed_at = self.now;
         let Some(node) = self.hosts[h].node.take() else { return };
         let mut strangers = 0;
-        let identities = &self.identities;
-        let members = node.members().filter_map(|m| {
-            let [.., a, b, c, d] = *m.record.id.as_bytes();
-            let subject = u32::from_be_bytes([a, b, c, d]);
-            let known = identities.get(subject as usize).is_some_and(|x| x.0 == m.record.id);
-            strangers += usize::from(!known);
-            let version = m.record.version;
-            known.then(|| (Seen { subject, version, content: content(&m.record) }, m.state))
-        });
-        let checked = self.checker.lists(h as u32, &self.limits, members);
+        let mut members = std::mem::take(&mut self.listing);
+        for m in node.members() {
+            match self.identity_of(m.record.id) {
+                Some(subject) => {
+                    let content = self.content(subject, &m.record);
+                    let version = m.record.version;
+                    members.push((Seen { subject, version, content }, m.state));
+                }
+                None => strangers += 1,
+            }
+        }
+        let listed = members.drain(..);
+        let checked = self.checker.lists(h as u32, &self.limits, listed);
+        self.listing = members;
         self.hosts[h].node = Some(node);
         self.check(h, checked);
         if strangers > 0 {

@@ -244,6 +244,7 @@ impl Host {
     pub(super) fn count_packet(&mut self, to: u32) -> u64 {
         let to = to as usize;
         if self.sent.len() <= to {
+            self.sent.reserve_exact((to + 1 - self.sent.len()).max(to / 8));
             self.sent.resize(to + 1, 0);
         }
         self.sent[to] = self.sent[to].wrapping_add(1);

@@ -17,12 +17,15 @@ mod stream;
 mod tests;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use quorate_core::{Counter, Limits, Name, NodeId, wire::Keyring};
+use quorate_core::{
+    Counter, Limits, Name, NodeId, Record, State,
+    wire::{Keyring, Memo},
+};
 
 use crate::{
-    invariants::{Checker, Violation},
+    invariants::{Checker, Seen, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
     program::Program,
@@ -143,6 +146,12 @@ pub struct World {
     /// Members that ever were: id and host.
     identities: Vec<(NodeId, u32)>,
     packets: datagram::Slab,
+    /// Claims that nodes decoded: one memory for all, so that they share their records.
+    memo: Memo,
+    /// Hash of each member's newest record.
+    contents: Vec<Option<(Arc<Record>, u64)>>,
+    /// Room for the list that is looked at.
+    listing: Vec<(Seen, State)>,
     conns: stream::Conns,
     checker: Checker,
     trace: Trace,
@@ -193,6 +202,9 @@ impl World {
             hosts: (0..=highest).map(|n| Host::new(n, name(n), options.program.clock)).collect(),
             identities: Vec::new(),
             packets: datagram::Slab::default(),
+            memo: Memo::new((highest as usize * 8).max(1024)),
+            contents: Vec::new(),
+            listing: Vec::new(),
             conns: stream::Conns::default(),
             checker: if highest <= Self::SMALL {
                 Checker::default()

@@ -191,7 +191,7 @@ fn a_server_that_fell_silent_is_soon_not_in_contact() {
     w.run(secs(2));
     assert_eq!(w.status(0).contact.len(), 2);
     w.hosts[1].up = false;
-    w.run(Duration::from_millis(1300));
+    w.run(Duration::from_millis(1100));
     assert_eq!(w.state(0, 1), Some(State::Alive), "not even suspected when the third comes");
     w.start(server(2, 3));
     w.join(2, 0).unwrap();

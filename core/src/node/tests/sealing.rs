@@ -70,7 +70,7 @@ fn what_was_recorded_changes_nothing() {
     let mut w = cluster(3);
     // n1 refutes an accusation: news that anybody would like to suppress or repeat.
     let accused = says(&w, 1, Statement::Failed { by: NodeId::from_bytes([2; 16]) });
-    w.hosts[1].node.learn(w.now, &accused, super::super::claims::Origin::Own);
+    w.hosts[1].node.learn_claim(w.now, accused.clone(), super::super::claims::Origin::Own);
     w.hosts[1].node.finish();
     let mut recorded = Vec::new();
     let mut buf = Vec::new();

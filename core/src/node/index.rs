@@ -1,0 +1,124 @@
+//! Finds a slot by a key in constant time: open addressing with linear probing.
+//!
+//! The keys stay where they are; the index holds slot numbers only, four bytes each, and asks its
+//! owner what is in a slot. Hashes are keyed by the owner (multiply-shift, Dietzfelbinger et al.
+//! 1997), so nobody outside can choose ids that collide. Order never shows: only lookups do.
+
+use alloc::{vec, vec::Vec};
+
+/// Nothing is here.
+const EMPTY: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    places: Vec<u32>,
+    used: usize,
+}
+
+impl Index {
+    fn mask(&self) -> usize {
+        self.places.len().wrapping_sub(1)
+    }
+
+    /// The first slot under this hash for which `is` holds.
+    pub(super) fn find(&self, hash: u32, is: impl Fn(u32) -> bool) -> Option<u32> {
+        self.all(hash).find(|&slot| is(slot))
+    }
+
+    /// Slots under this hash, and some under others.
+    pub(super) fn all(&self, hash: u32) -> impl Iterator<Item = u32> {
+        let mask = self.mask();
+        let mut at = hash as usize & mask;
+        core::iter::from_fn(move || {
+            let slot = *self.places.get(at)?;
+            at = (at + 1) & mask;
+            (slot != EMPTY).then_some(slot)
+        })
+    }
+
+    /// Adds a slot that is not there. `hash_of` tells the hash of any slot that is.
+    pub(super) fn insert(&mut self, hash: u32, slot: u32, hash_of: impl Fn(u32) -> u32) {
+        // At most two thirds full: long runs make linear probing slow.
+        if (self.used + 1) * 3 > self.places.len() * 2 {
+            let grown = vec![EMPTY; (self.places.len() * 2).max(8)];
+            for old in core::mem::replace(&mut self.places, grown) {
+                if old != EMPTY {
+                    self.place(hash_of(old), old);
+                }
+            }
+        }
+        self.place(hash, slot);
+        self.used += 1;
+    }
+
+    fn place(&mut self, hash: u32, slot: u32) {
+        let mask = self.mask();
+        let mut at = hash as usize & mask;
+        while self.places[at] != EMPTY {
+            at = (at + 1) & mask;
+        }
+        self.places[at] = slot;
+    }
+
+    /// Takes a slot out that was added under this hash, and closes the gap.
+    pub(super) fn remove(&mut self, hash: u32, slot: u32, hash_of: impl Fn(u32) -> u32) {
+        let mask = self.mask();
+        if self.places.is_empty() {
+            return;
+        }
+        let mut at = hash as usize & mask;
+        while self.places[at] != slot {
+            if self.places[at] == EMPTY {
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+        self.used -= 1;
+        let mut gap = at;
+        loop {
+            at = (at + 1) & mask;
+            let next = self.places[at];
+            if next == EMPTY {
+                break;
+            }
+            // It may move into the gap unless its own place lies between the two.
+            let home = hash_of(next) as usize & mask;
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.places[gap] = next;
+                gap = at;
+            }
+        }
+        self.places[gap] = EMPTY;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against a map: few hashes, so that runs form, wrap around and are torn apart.
+        #[test]
+        fn finds_what_was_added_and_not_removed(
+            steps in prop::collection::vec((any::<bool>(), 0u32..40), 0..300),
+            spread in 1u32..9,
+        ) {
+            let hash = |slot: u32| (slot * 7 % spread).wrapping_sub(3);
+            let mut index = Index::default();
+            let mut model = BTreeMap::new();
+            for (add, slot) in steps {
+                if add && model.insert(slot, ()).is_none() {
+                    index.insert(hash(slot), slot, hash);
+                } else if !add && model.remove(&slot).is_some() {
+                    index.remove(hash(slot), slot, hash);
+                }
+                for s in 0..40 {
+                    let found = index.find(hash(s), |x| x == s).is_some();
+                    prop_assert_eq!(found, model.contains_key(&s));
+                }
+            }
+        }
+    }
+}

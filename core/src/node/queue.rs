@@ -1,0 +1,322 @@
+//! The claims that are being spread: one per member, the newest wins; those told least go first,
+//! fresh news before all, then in turn.
+//!
+//! Items stand in linked lists, one for each number of times told, so that all that is done to
+//! one takes a constant time however long the queue is.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::index::Index;
+use crate::{identity::NodeId, wire, wire::Packed};
+
+/// No item.
+const NIL: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Item {
+    claim: Arc<Packed>,
+    before: u32,
+    after: u32,
+    sent: u32,
+}
+
+/// Items told equally often; both ends are NIL if there are none.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    first: u32,
+    last: u32,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    items: Vec<Option<Item>>,
+    free: Vec<u32>,
+    ids: Index,
+    levels: Vec<Level>,
+    /// Something was queued since the last immediate round.
+    pub(super) fresh: bool,
+}
+
+/// Ids of one item each: the first bytes of a random id spread well, and the queue is short.
+fn hash(id: NodeId) -> u32 {
+    let b = id.as_bytes();
+    let word = |at: usize| {
+        b.get(at..at + 8).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
+    };
+    let mixed = (word(0) ^ word(8).rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.items.len() - self.free.len()
+    }
+
+    fn item(&self, at: u32) -> Option<&Item> {
+        self.items.get(at as usize)?.as_ref()
+    }
+
+    fn item_mut(&mut self, at: u32) -> Option<&mut Item> {
+        self.items.get_mut(at as usize)?.as_mut()
+    }
+
+    fn find(&self, id: NodeId) -> Option<u32> {
+        self.ids.find(hash(id), |at| self.item(at).is_some_and(|i| i.claim.id() == id))
+    }
+
+    /// News, or newer news, about a member. With `most` items, one that was told most often leaves
+    /// for it: others tell it, too, and digests find whom nobody told.
+    pub(super) fn push(&mut self, claim: &Arc<Packed>, most: usize) {
+        if self.len() >= most && self.find(claim.id()).is_none() {
+            let told_most = self.levels.iter().rev().find(|l| l.last != NIL).map(|l| l.last);
+            if let Some(at) = told_most {
+                self.unlink(at);
+                self.remove(at);
+            }
+        }
+        self.fresh = true;
+        let item = Item { claim: Arc::clone(claim), before: NIL, after: NIL, sent: 0 };
+        let id = claim.id();
+        if let Some(at) = self.find(id) {
+            self.unlink(at);
+            self.items[at as usize] = Some(item);
+            self.link_first(at);
+            return;
+        }
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.items[at as usize] = Some(item);
+                at
+            }
+            None => {
+                if self.items.len() == self.items.capacity() {
+                    self.items.reserve_exact(self.items.len() / 4 + 8);
+                }
+                self.items.push(Some(item));
+                u32::try_from(self.items.len() - 1).unwrap_or(NIL)
+            }
+        };
+        let items = &self.items;
+        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| hash(i.claim.id()));
+        self.ids.insert(hash(id), at, of);
+        self.link_first(at);
+    }
+
+    /// Somebody told us what we are telling: one telling less is needed from us, once it was told
+    /// `told` times.
+    pub(super) fn heard(&mut self, id: NodeId, told: u32, limit: u32) {
+        let Some(at) = self.find(id) else { return };
+        // Two rounds of our own go out in any case: a rumour that all leave to the others dies,
+        // and whoever the first wave missed would wait for the next tick.
+        if self.item(at).is_some_and(|i| i.sent >= told) {
+            self.unlink(at);
+            self.count(at, limit);
+        }
+    }
+
+    /// An item that is in no list was told once more.
+    fn count(&mut self, at: u32, limit: u32) {
+        let Some(item) = self.item_mut(at) else { return };
+        item.sent += 1;
+        if item.sent < limit {
+            self.link_last(at);
+        } else {
+            self.remove(at);
+        }
+    }
+
+    /// Takes out an item that is in no list.
+    fn remove(&mut self, at: u32) {
+        let Some(id) = self.item(at).map(|i| i.claim.id()) else { return };
+        let items = &self.items;
+        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| hash(i.claim.id()));
+        self.ids.remove(hash(id), at, of);
+        self.items[at as usize] = None;
+        self.free.push(at);
+        if self.len() == 0 {
+            // A mass join leaves no memory behind.
+            *self = Self { fresh: self.fresh, ..Self::default() };
+        }
+    }
+
+    fn level(&mut self, sent: u32) -> &mut Level {
+        let sent = sent as usize;
+        if self.levels.len() <= sent {
+            self.levels.resize(sent + 1, Level { first: NIL, last: NIL });
+        }
+        &mut self.levels[sent]
+    }
+
+    fn link_first(&mut self, at: u32) {
+        let Some(sent) = self.item(at).map(|i| i.sent) else { return };
+        let level = self.level(sent);
+        let after = core::mem::replace(&mut level.first, at);
+        if after == NIL {
+            level.last = at;
+        }
+        self.set_links(at, NIL, after);
+        self.item_mut(after).into_iter().for_each(|i| i.before = at);
+    }
+
+    fn link_last(&mut self, at: u32) {
+        let Some(sent) = self.item(at).map(|i| i.sent) else { return };
+        let level = self.level(sent);
+        let before = core::mem::replace(&mut level.last, at);
+        if before == NIL {
+            level.first = at;
+        }
+        self.set_links(at, before, NIL);
+        self.item_mut(before).into_iter().for_each(|i| i.after = at);
+    }
+
+    fn set_links(&mut self, at: u32, before: u32, after: u32) {
+        if let Some(i) = self.item_mut(at) {
+            (i.before, i.after) = (before, after);
+        }
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Some((before, after, sent)) = self.item(at).map(|i| (i.before, i.after, i.sent)) else {
+            return;
+        };
+        match self.item_mut(before) {
+            Some(i) => i.after = after,
+            None => self.level(sent).first = after,
+        }
+        match self.item_mut(after) {
+            Some(i) => i.before = before,
+            None => self.level(sent).last = before,
+        }
+    }
+
+    /// How often the item that went out least did so.
+    pub(super) fn least_sent(&self) -> Option<u32> {
+        let at = self.levels.iter().position(|l| l.first != NIL)?;
+        u32::try_from(at).ok()
+    }
+
+    /// Appends what fits into `room` bytes; each item goes out at most `limit` times.
+    pub(super) fn fill(&mut self, to: NodeId, room: usize, limit: u32, out: &mut Vec<u8>) {
+        /// Items looked at for one packet: a long queue must not make packets slow.
+        const SCAN: usize = 64;
+        /// No claim is shorter: with less room there is nothing to look for.
+        const SHORTEST: usize = 40;
+        let end = out.len() + room;
+        let mut taken = [NIL; SCAN];
+        let (mut count, mut looked) = (0, 0);
+        'levels: for level in 0..self.levels.len() {
+            let mut at = self.levels[level].first;
+            while let Some(item) = self.item(at) {
+                if looked == SCAN || out.len() + SHORTEST > end {
+                    break 'levels;
+                }
+                looked += 1;
+                // Nobody needs news about itself; accusations are told directly.
+                if item.claim.id() != to && out.len() + 3 + item.claim.body().len() <= end {
+                    wire::append_claim(&item.claim, out);
+                    taken[count] = at;
+                    count += 1;
+                }
+                at = item.after;
+            }
+        }
+        for &at in &taken[..count] {
+            self.unlink(at);
+            self.count(at, limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Statement, record::Claim, wire::tests::record};
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    fn claim(n: u8, incarnation: u32) -> Arc<Packed> {
+        let mut r = record(n);
+        r.version.incarnation = incarnation;
+        Packed::new(Claim { record: Arc::new(r), statement: Statement::Alive })
+    }
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn sent(q: &mut Queue, to: u8, room: usize, limit: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        q.fill(id(to), room, limit, &mut out);
+        assert!(out.len() <= room);
+        let bodies = wire::bodies(&out).map(|b| b.unwrap().1[0]);
+        bodies.collect()
+    }
+
+    #[test]
+    fn least_told_first_then_in_turn_and_the_newest_news_before_all() {
+        let mut q = Queue::default();
+        (1..=3).for_each(|n| q.push(&claim(n, 0), 4));
+        let one = 3 + claim(1, 0).body().len();
+        assert_eq!(sent(&mut q, 0, one, 9), [3]);
+        assert_eq!(sent(&mut q, 0, 2 * one, 9), [2, 1]);
+        q.push(&claim(4, 0), 4);
+        assert_eq!(sent(&mut q, 0, 2 * one, 9), [4, 3]);
+        q.push(&claim(2, 7), 4);
+        assert_eq!(sent(&mut q, 0, one, 9), [2], "newer news counts from zero");
+        assert_eq!(sent(&mut q, 1, one, 9), [4], "nobody hears of itself");
+    }
+
+    #[test]
+    fn a_full_queue_gives_up_what_was_told_most() {
+        let mut q = Queue::default();
+        let one = 3 + claim(1, 0).body().len();
+        (1..=3).for_each(|n| q.push(&claim(n, 0), 3));
+        sent(&mut q, 0, one, 9);
+        q.push(&claim(4, 0), 3);
+        assert_eq!(sent(&mut q, 0, 9 * one, 9), [4, 2, 1], "3 had been told");
+        q.push(&claim(4, 1), 3);
+        assert_eq!(q.len(), 3, "newer news takes the place of older");
+    }
+
+    proptest! {
+        /// Against a map from member to how often it was told.
+        #[test]
+        fn every_item_goes_out_as_often_as_the_limit_says(
+            steps in prop::collection::vec((0u8..4, 0u8..12), 0..200),
+        ) {
+            let (limit, told) = (5, 2);
+            let mut q = Queue::default();
+            let mut model: BTreeMap<u8, u32> = BTreeMap::new();
+            for (i, (what, n)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => {
+                        q.push(&claim(n, i as u32), 100);
+                        model.insert(n, 0);
+                    }
+                    1 => {
+                        q.heard(id(n), told, limit);
+                        model.entry(n).and_modify(|s| *s += u32::from(*s >= told));
+                    }
+                    _ => {
+                        let least = model.iter().filter(|(m, _)| **m != n).map(|x| *x.1).min();
+                        for (k, m) in sent(&mut q, n, 150 * usize::from(what), limit)
+                            .into_iter()
+                            .enumerate()
+                        {
+                            prop_assert_ne!(m, n);
+                            let s = model.get_mut(&m).unwrap();
+                            if k == 0 {
+                                prop_assert_eq!(Some(*s), least);
+                            }
+                            *s += 1;
+                        }
+                    }
+                }
+                model.retain(|_, s| *s < limit);
+                prop_assert_eq!(q.len(), model.len());
+                prop_assert_eq!(q.least_sent(), model.values().copied().min());
+            }
+        }
+    }
+}
