@@ -141,6 +141,7 @@ impl Node {
         let room = self.datagram_room().saturating_sub(buf.len());
         let limit = retransmit_limit(self.cfg.tuning.retransmit_mult, self.table.live().len() + 1);
         self.queue.fill(to, room, limit, buf);
+        self.piggyback_rumors(buf);
     }
 
     /// The regular round: repeats to a few members, and to one that failed lately.

@@ -84,7 +84,7 @@ impl Node {
     /// A live member's digest, from a ping or ack.
     pub(super) fn compare_root(&mut self, now: Instant, with: NodeId, root: u64) {
         let quiet = self.cfg.tuning.digest_quiet;
-        if quiet.is_zero() || root == self.table.digest.root() || self.state != LocalState::Running
+        if quiet.is_zero() || root == self.root() || self.state != LocalState::Running
         {
             return;
         }
@@ -196,6 +196,13 @@ impl Node {
             (Role::Syncing(s), Message::Done(())) if s.asked => self.complete(now, id),
             (Role::ServeSync | Role::Syncing(_), Message::Forgotten(f)) => self.forget_too(&f),
             (Role::ServeSync, Message::Want(w)) => self.answer_want(id, &w),
+            (role, Message::Events(all)) if role.exchanges() => self.on_events(now, all),
+            (Role::ServeSync | Role::Syncing(_), Message::EventDigest(d)) => {
+                self.on_event_digest(id, d);
+            }
+            (Role::ServeSync | Role::Syncing(_), Message::EventKeys(k)) => {
+                self.on_event_keys(id, &k);
+            }
             (Role::ServeSync, Message::Done(())) => {
                 self.say(id, &[Message::Done(())]);
                 self.complete(now, id);
@@ -225,7 +232,7 @@ impl Node {
     fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
-                let root = self.table.digest.root();
+                let root = self.root();
                 let ack = Ack { cookie, from: self.sender(), root };
                 self.say(id, &[Message::StreamAck(ack)]);
             }
@@ -243,6 +250,7 @@ impl Node {
         }
         let welcome = Message::Welcome(Welcome { record: (*self.me).clone() });
         let mut say = alloc::vec![welcome];
+        self.tell_events(h.purpose == Purpose::Join, &mut say);
         let role = if h.purpose == Purpose::Join {
             self.all_claims(&mut say);
             Role::ServeJoin
@@ -313,6 +321,7 @@ impl Node {
         }
         if result.is_ok() {
             self.stats.count(Counter::Syncs);
+            self.met_somebody();
         }
         match role {
             Role::Joining { id: Some(id), learned, .. } => {

@@ -50,6 +50,9 @@ fn content(r: &Record) -> u64 {
 impl World {
     /// The node at `h` told of something.
     pub(super) fn told(&mut self, h: usize, event: &Event) {
+        if self.told_of_user(h, event) {
+            return;
+        }
         if let Some((record, (kind, told, goal))) = meaning(event) {
             return self.told_of_member(h, record, (kind, told, goal), event);
         }
