@@ -9,7 +9,9 @@ mod log;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate_core::{Command, CommandOutcome, EventId, Instant, Node, NodeId, QueryFilter, UserEvent};
+use quorate_core::{
+    Command, CommandOutcome, EventId, Instant, Node, NodeId, QueryFilter, UserEvent,
+};
 use tokio::sync::oneshot;
 
 pub use filter::{FilterError, Filters};
@@ -110,7 +112,11 @@ impl Talk {
                 let _ = node.command(now, Command::Answer { id: query.id, payload });
             }
             Event::QueryReceived { query } => {
-                tracing::debug!("query {} ({}) has no answer here", query.name.escape_debug(), query.id);
+                tracing::debug!(
+                    "query {} ({}) has no answer here",
+                    query.name.escape_debug(),
+                    query.id
+                );
             }
             Event::QueryAnswer { id, from, payload } => {
                 if let Some((outcome, _)) = self.queries.get_mut(&id) {
@@ -131,8 +137,10 @@ impl Talk {
     /// Events of the node are missing: what it still remembers is told now, and queries end with
     /// what came, for their end may be among what is lost.
     fn recover(&mut self, node: &Node) {
-        for event in node.recent_events().filter(|e| self.log.lacks(e)) {
-            self.log_event(node, event);
+        for (event, told) in node.recent_events() {
+            if told && self.log.lacks(event) {
+                self.log_event(node, event);
+            }
         }
         for (_, (outcome, reply)) in std::mem::take(&mut self.queries) {
             let _ = reply.send(Ok(outcome));

@@ -15,8 +15,7 @@ fn three(lab: &Lab) -> [Agent; 3] {
     let three = lab.agent("agent-three", "127.0.0.13").arg("-retry-join=127.0.0.11").start();
     let all = [one, two, three];
     for a in &all {
-        let members =
-            [("agent-one", "alive"), ("agent-two", "alive"), ("agent-three", "alive")];
+        let members = [("agent-one", "alive"), ("agent-two", "alive"), ("agent-three", "alive")];
         a.sees(&members, SOON);
     }
     all
@@ -40,8 +39,7 @@ fn listed(a: &Agent) -> Vec<(String, Option<String>)> {
 }
 
 fn lists(a: &Agent, want: &[(&str, Option<&str>)]) {
-    let want: Vec<_> =
-        want.iter().map(|(n, p)| ((*n).to_owned(), p.map(str::to_owned))).collect();
+    let want: Vec<_> = want.iter().map(|(n, p)| ((*n).to_owned(), p.map(str::to_owned))).collect();
     until(&format!("{} lists {want:?}", a.name), SOON, || {
         let got = listed(a);
         if got == want { Ok(()) } else { Err(format!("{got:?}\n{}", a.tail())) }
@@ -56,7 +54,10 @@ fn what_is_fired_on_one_is_listed_on_all_whom_it_is_for() {
     let fired = reply.json();
     let keys: Vec<_> = fired.as_object().expect("an object").keys().cloned().collect();
     let want = ["ID", "Name", "Payload", "NodeFilter", "ServiceFilter", "TagFilter", "Version"];
-    assert_eq!((reply.status, &keys[..7], keys[7].as_str()), (200, &want.map(str::to_owned)[..], "LTime"));
+    assert_eq!(
+        (reply.status, &keys[..7], keys[7].as_str()),
+        (200, &want.map(str::to_owned)[..], "LTime")
+    );
     for a in &all {
         lists(a, &[("deploy", Some("v2"))]);
         let list = a.get("/v1/event/list").json();
@@ -136,12 +137,17 @@ fn all_answer_a_ping() {
     let Some(lab) = lab!() else { return };
     let all = three(&lab);
     let answers = all[2].put("/v1/agent/query/ping?timeout=20s").json();
-    let mut told: Vec<_> = answers.as_array().expect("a list").iter().map(|a| {
-        let payload = a["Payload"].as_str().and_then(|p| STANDARD.decode(p).ok());
-        let text = String::from_utf8(payload.unwrap_or_default()).expect("text");
-        assert!(text.starts_with(&format!("{} ", a["Node"].as_str().unwrap_or_default())));
-        text
-    }).collect();
+    let mut told: Vec<_> = answers
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|a| {
+            let payload = a["Payload"].as_str().and_then(|p| STANDARD.decode(p).ok());
+            let text = String::from_utf8(payload.unwrap_or_default()).expect("text");
+            assert!(text.starts_with(&format!("{} ", a["Node"].as_str().unwrap_or_default())));
+            text
+        })
+        .collect();
     told.sort();
     let version = env!("CARGO_PKG_VERSION");
     let want = ["one", "three", "two"].map(|n| format!("agent-{n} {version}"));

@@ -123,7 +123,6 @@ pub struct Node {
     bootstrap: bootstrap::Bootstrap,
     queue: gossip::Queue,
     user: user::User,
-    queries: query::Queries,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
     /// Stronger claims that may still be sent back in this tick.
@@ -193,7 +192,6 @@ impl Node {
             rejoin,
             queue: gossip::Queue::default(),
             user: user::User::default(),
-            queries: query::Queries::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
             timers: Timers::default(),

@@ -93,7 +93,7 @@ impl Node {
         now: Instant,
         q: Question,
     ) -> Result<CommandOutcome, CommandError> {
-        let open = self.queries.own.len();
+        let open = self.user.queries.own.len();
         if open >= OWN_QUERIES {
             return Err(CommandError::EventsBusy(open));
         }
@@ -108,9 +108,9 @@ impl Node {
             + usize::from(query.filter.takes(&self.me));
         self.stats.count(Counter::Queries);
         let (acks, answers) = (BTreeSet::new(), BTreeSet::new());
-        self.queries.own.insert(id, Own { expected, acks, answers });
+        self.user.queries.own.insert(id, Own { expected, acks, answers });
         self.timers.set(Timer::QueryEnd(id), now + Duration::from_millis(u64::from(timeout_ms)));
-        self.queries.seen.insert(query.key(), ());
+        self.user.queries.seen.insert(query.key(), ());
         self.spread_rumor(now, query.key(), &Message::Query(query.clone()));
         self.be_asked(now, query);
         self.end_if_complete(id);
@@ -138,7 +138,7 @@ impl Node {
     }
 
     fn take_reply(&mut self, r: QueryReply) {
-        let Some(own) = self.queries.own.get_mut(&r.id) else {
+        let Some(own) = self.user.queries.own.get_mut(&r.id) else {
             self.stats.count(Counter::StrayReply);
             return;
         };
@@ -157,7 +157,7 @@ impl Node {
     }
 
     fn end_if_complete(&mut self, id: EventId) {
-        if self.queries.own.get(&id).is_some_and(|o| o.answers.len() >= o.expected) {
+        if self.user.queries.own.get(&id).is_some_and(|o| o.answers.len() >= o.expected) {
             self.on_query_end(id);
         }
     }
@@ -165,7 +165,7 @@ impl Node {
     /// All have answered, or time is up.
     pub(super) fn on_query_end(&mut self, id: EventId) {
         self.timers.stop(Timer::QueryEnd(id));
-        if let Some(Own { expected, acks, answers }) = self.queries.own.remove(&id) {
+        if let Some(Own { expected, acks, answers }) = self.user.queries.own.remove(&id) {
             let (acks, answers) = (acks.len(), answers.len());
             self.event(Event::QueryDone { id, acks, answers, expected });
         }
@@ -180,7 +180,7 @@ impl Node {
             return;
         }
         let key = q.key();
-        match self.queries.seen.met(&key) {
+        match self.user.queries.seen.met(&key) {
             Met::New => {}
             Met::Known => return self.heard_rumor(key),
             Met::Old => return self.stats.count(Counter::OldEvents),
@@ -193,7 +193,7 @@ impl Node {
         if !self.witness(key.0, true) {
             return;
         }
-        self.queries.seen.insert(key, ());
+        self.user.queries.seen.insert(key, ());
         self.spread_rumor(now, key, &Message::Query(q.clone()));
         self.be_asked(now, q);
     }
@@ -202,7 +202,7 @@ impl Node {
         if !q.filter.takes(&self.me) {
             return;
         }
-        if self.queries.asked.len() >= ASKED_QUERIES {
+        if self.user.queries.asked.len() >= ASKED_QUERIES {
             self.stats.count(Counter::QueriesDropped);
             return;
         }
@@ -210,7 +210,7 @@ impl Node {
         let ms = q.timeout_ms.clamp(QUERY_TIMEOUT_MS.0, QUERY_TIMEOUT_MS.1);
         self.timers.set(Timer::Asked(id), now + Duration::from_millis(u64::from(ms)));
         let asked = Asked { origin, answered: false, reply: None, sent: 0 };
-        self.queries.asked.insert(id, asked);
+        self.user.queries.asked.insert(id, asked);
         if q.ack {
             self.reply(now, id, None);
         }
@@ -225,7 +225,7 @@ impl Node {
     ) -> Result<CommandOutcome, CommandError> {
         let len = payload.len();
         let answer = Answer::new(payload).map_err(|_| CommandError::AnswerTooLarge(len))?;
-        let asked = self.queries.asked.get_mut(&id).filter(|a| !a.answered);
+        let asked = self.user.queries.asked.get_mut(&id).filter(|a| !a.answered);
         asked.ok_or(CommandError::UnknownQuery(id))?.answered = true;
         self.reply(now, id, Some(answer));
         Ok(CommandOutcome::Done)
@@ -233,7 +233,7 @@ impl Node {
 
     fn reply(&mut self, now: Instant, id: EventId, answer: Option<Answer>) {
         let from = self.me.id;
-        let Some(asked) = self.queries.asked.get_mut(&id) else { return };
+        let Some(asked) = self.user.queries.asked.get_mut(&id) else { return };
         if asked.origin == from {
             self.take_reply(QueryReply { id, from, answer });
             return;
@@ -245,7 +245,7 @@ impl Node {
     /// Sends a reply that is not confirmed.
     pub(super) fn on_query_reply_timer(&mut self, now: Instant, id: EventId) {
         let from = self.me.id;
-        let Some(asked) = self.queries.asked.get_mut(&id) else { return };
+        let Some(asked) = self.user.queries.asked.get_mut(&id) else { return };
         let Some(answer) = asked.reply.clone().filter(|_| asked.sent < SENT_MAX) else { return };
         asked.sent += 1;
         let origin = self.table.get(asked.origin).filter(|e| e.is_live());
@@ -258,7 +258,7 @@ impl Node {
 
     pub(super) fn on_query_receipt(&mut self, from: SocketAddr, r: QueryReceipt) {
         let known = self.known_at(r.from, from);
-        let asked = self.queries.asked.get_mut(&r.id).filter(|a| known == Some(a.origin));
+        let asked = self.user.queries.asked.get_mut(&r.id).filter(|a| known == Some(a.origin));
         match asked {
             Some(a) if a.reply.as_ref().is_some_and(|x| x.is_some() == r.answer) => {
                 a.reply = None;
@@ -272,7 +272,7 @@ impl Node {
     /// Nobody waits for an answer any more.
     pub(super) fn on_asked_end(&mut self, id: EventId) {
         self.timers.stop(Timer::QueryReply(id));
-        self.queries.asked.remove(&id);
+        self.user.queries.asked.remove(&id);
     }
 }
 

@@ -84,8 +84,7 @@ impl Node {
     /// A live member's digest, from a ping or ack.
     pub(super) fn compare_root(&mut self, now: Instant, with: NodeId, root: u64) {
         let quiet = self.cfg.tuning.digest_quiet;
-        if quiet.is_zero() || root == self.root() || self.state != LocalState::Running
-        {
+        if quiet.is_zero() || root == self.root() || self.state != LocalState::Running {
             return;
         }
         // Under loss something moves all the time, and that is when differences last.
@@ -196,13 +195,6 @@ impl Node {
             (Role::Syncing(s), Message::Done(())) if s.asked => self.complete(now, id),
             (Role::ServeSync | Role::Syncing(_), Message::Forgotten(f)) => self.forget_too(&f),
             (Role::ServeSync, Message::Want(w)) => self.answer_want(id, &w),
-            (role, Message::Events(all)) if role.exchanges() => self.on_events(now, all),
-            (Role::ServeSync | Role::Syncing(_), Message::EventDigest(d)) => {
-                self.on_event_digest(id, d);
-            }
-            (Role::ServeSync | Role::Syncing(_), Message::EventKeys(k)) => {
-                self.on_event_keys(id, &k);
-            }
             (Role::ServeSync, Message::Done(())) => {
                 self.say(id, &[Message::Done(())]);
                 self.complete(now, id);
@@ -222,9 +214,9 @@ impl Node {
                 self.close(id);
                 self.on_ack(now, remote, a);
             }
-            _ => {
-                self.stats.count(Counter::DropMalformed);
-                self.fail(now, id, JoinError::NotQuorate);
+            (role, m) => {
+                let exchanges = role.exchanges();
+                self.on_event_exchange(now, id, m, exchanges);
             }
         }
     }

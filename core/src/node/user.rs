@@ -14,13 +14,14 @@ use core::{net::SocketAddr, time::Duration};
 
 use super::{
     Node, Outgoing, Timer,
+    query::Queries,
     rumors::{Key, Met, Rumors, Window},
 };
 use crate::{
     bounded::BoundedVec,
     event::{EVENT_BYTES, EVENT_QUEUE, EventId, EventName, Payload, UserEvent},
     math::retransmit_limit,
-    output::{CommandError, CommandOutcome, Event, StreamId},
+    output::{CommandError, CommandOutcome, Event, JoinError, StreamId},
     planted::Bug,
     stats::Counter,
     time::Instant,
@@ -41,8 +42,10 @@ pub(super) struct User {
     pub(super) clock: u64,
     /// An exchange with somebody has ended: what comes from now on is news.
     met: bool,
-    window: Window<Arc<UserEvent>>,
+    /// The events, and whether they were told here.
+    window: Window<(Arc<UserEvent>, bool)>,
     pub(super) rumors: Rumors,
+    pub(super) queries: Queries,
     /// Immediate rounds taken in this tick.
     rounds: u32,
 }
@@ -53,10 +56,10 @@ impl Node {
         self.user.clock
     }
 
-    /// The newest events that this node knows of, oldest first: those that were told here, and
-    /// those of the time before.
-    pub fn recent_events(&self) -> impl ExactSizeIterator<Item = &Arc<UserEvent>> {
-        self.user.window.iter().map(|(_, e)| e)
+    /// The newest events that this node knows of, oldest first, and whether they were told here:
+    /// those of the time before were not.
+    pub fn recent_events(&self) -> impl ExactSizeIterator<Item = (&Arc<UserEvent>, bool)> {
+        self.user.window.iter().map(|(_, (e, told))| (e, *told))
     }
 
     /// Events and queries that wait to be gossiped.
@@ -119,8 +122,27 @@ impl Node {
         self.take_event(now, e, true);
     }
 
+    /// What streams say of events; whatever else comes there breaks the protocol.
+    pub(super) fn on_event_exchange(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        m: Message,
+        exchanges: bool,
+    ) {
+        match m {
+            Message::Events(all) if exchanges => self.on_events(now, all),
+            Message::EventDigest(theirs) if exchanges => self.on_event_digest(id, theirs),
+            Message::EventKeys(theirs) if exchanges => self.on_event_keys(id, &theirs),
+            _ => {
+                self.stats.count(Counter::DropMalformed);
+                self.fail(now, id, JoinError::NotQuorate);
+            }
+        }
+    }
+
     /// Events that were missing here, on a stream.
-    pub(super) fn on_events(&mut self, now: Instant, all: BoundedVec<UserEvent, 64>) {
+    fn on_events(&mut self, now: Instant, all: BoundedVec<UserEvent, 64>) {
         let news = self.user.met;
         for e in all.into_inner() {
             self.take_event(now, e, news);
@@ -149,7 +171,7 @@ impl Node {
         }
         self.stats.count(Counter::UserEvents);
         let event = Arc::new(e);
-        self.user.window.insert(key, Arc::clone(&event));
+        self.user.window.insert(key, (Arc::clone(&event), news));
         // Digests differ until all know it: that is no difference to be talked about.
         self.syncing.last_change = now;
         self.syncing.fruitless = 0;
@@ -257,13 +279,13 @@ impl Node {
 
     fn push_events(&self, want: impl Fn(&Key) -> bool, out: &mut Vec<Message>) {
         let wanted = self.user.window.iter().filter(|(key, _)| want(key));
-        let all: Vec<UserEvent> = wanted.map(|(_, e)| (**e).clone()).collect();
+        let all: Vec<UserEvent> = wanted.map(|(_, (e, _))| (**e).clone()).collect();
         let frame = |part: &[UserEvent]| Message::Events(BoundedVec::truncated(part.to_vec()));
         out.extend(all.chunks(64).map(frame));
     }
 
     /// The other side of a sync remembers other events: it is told which we do.
-    pub(super) fn on_event_digest(&mut self, id: StreamId, theirs: u64) {
+    fn on_event_digest(&mut self, id: StreamId, theirs: u64) {
         if theirs != self.user.window.digest() {
             let keys = self.user.window.iter().map(|(key, _)| *key).collect();
             self.say(id, &[Message::EventKeys(BoundedVec::truncated(keys))]);
@@ -271,7 +293,7 @@ impl Node {
     }
 
     /// The other side of a sync remembers these: it is told what it lacks.
-    pub(super) fn on_event_keys(&mut self, id: StreamId, theirs: &[Key]) {
+    fn on_event_keys(&mut self, id: StreamId, theirs: &[Key]) {
         let mut say = Vec::new();
         let theirs: alloc::collections::BTreeSet<&Key> = theirs.iter().collect();
         self.push_events(|key| !theirs.contains(key), &mut say);

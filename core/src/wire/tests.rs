@@ -58,7 +58,11 @@ fn samples() -> Vec<Message> {
         }),
         Message::UserEvent(user_event()),
         Message::Query(query()),
-        Message::QueryReply(QueryReply { id: EventId::from_bytes([6; 16]), from: id, answer: None }),
+        Message::QueryReply(QueryReply {
+            id: EventId::from_bytes([6; 16]),
+            from: id,
+            answer: None,
+        }),
         Message::QueryReceipt(QueryReceipt {
             id: EventId::from_bytes([6; 16]),
             from: id,

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{
-    BootstrapState, BootstrapStatus, ClusterId, CommandError, EventId, JoinError, Label, Name, NodeId,
-    Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
+    BootstrapState, BootstrapStatus, ClusterId, CommandError, EventId, JoinError, Label, Name,
+    NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -470,10 +470,7 @@ async fn events_are_fired_with_their_filters() {
     assert_eq!((large.status.as_u16(), &large.body[..]), (413, told.as_bytes()));
     for (path, told) in [
         ("/v1/event/fire/", "Missing name at the end of the path"),
-        (
-            "/v1/event/fire/x?node=%28a",
-            "Invalid node filter '(a': unclosed group (at character 1)",
-        ),
+        ("/v1/event/fire/x?node=%28a", "Invalid node filter '(a': unclosed group (at character 1)"),
         ("/v1/event/fire/x?tag=v1", "Cannot provide tag filter without service filter"),
     ] {
         assert_eq!(rig.code(Method::PUT, path).await, (400, told.to_owned()), "{path}");

@@ -89,9 +89,8 @@ impl Filters {
         let tagged = |tags: &[&str]| {
             tag.as_ref().is_none_or(|r| tags.iter().any(|t| r.is_match(t.as_bytes())))
         };
-        let serves = |(name, tags): &(&str, &[&str])| {
-            service.is_match(name.as_bytes()) && tagged(tags)
-        };
+        let serves =
+            |(name, tags): &(&str, &[&str])| service.is_match(name.as_bytes()) && tagged(tags);
         Ok(named && services.iter().any(serves))
     }
 }
@@ -174,10 +173,7 @@ mod tests {
         );
         assert!(told(filters("", "[a", "")).starts_with("Invalid service filter '[a': unclosed"));
         assert!(told(filters("", "a", "*")).contains("(at character 1)"));
-        assert_eq!(
-            told(filters("", "", "v1")),
-            "Cannot provide tag filter without service filter"
-        );
+        assert_eq!(told(filters("", "", "v1")), "Cannot provide tag filter without service filter");
         let huge = filters(&r"\w{1000}".repeat(50), "", "");
         assert!(huge.check().is_err());
     }

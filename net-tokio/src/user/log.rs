@@ -130,9 +130,6 @@ mod tests {
         let id = 0xb54fe110_7af5_cafc_d1fb_afc8ba432b1c_u128;
         e.id = EventId::from_bytes(id.to_be_bytes());
         assert_eq!(e.id.to_string(), "b54fe110-7af5-cafc-d1fb-afc8ba432b1c");
-        assert_eq!(
-            EventLog::index(&[Arc::new(e)]),
-            0xb54f_e110_7af5_cafc ^ 0xd1fb_afc8_ba43_2b1c
-        );
+        assert_eq!(EventLog::index(&[Arc::new(e)]), 0xb54f_e110_7af5_cafc ^ 0xd1fb_afc8_ba43_2b1c);
     }
 }

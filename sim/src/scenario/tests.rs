@@ -216,7 +216,8 @@ proptest! {
     fn no_words_panic(words in vec(proptest::sample::select(vec![
         "at", "0s", "n1", "n2", "all", "join", "via", "restart", "fresh", "as", "partition", "|",
         "->", "<->", "loss", "5%", "for", "within", "not", "failed", "on", "1ms..2ms", "clock",
-        "drift", "+5ppm", "event", "query", "answered", "forge", "ahead", "é", "n1..n3", "link", "net", "latency", "-1s", "starve", "3x",
+        "drift", "+5ppm", "event", "query", "answered", "forge", "ahead", "é", "n1..n3",
+        "link", "net", "latency", "-1s", "starve", "3x",
     ]), 0..9)) {
         let _ = Scenario::parse(&format!("cluster 3\n{}", words.join(" ")));
     }

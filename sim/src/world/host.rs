@@ -5,7 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use quorate_core::{EventId, Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version};
+use quorate_core::{
+    EventId, Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version,
+};
 
 use super::queue::Side;
 use crate::{clock::Clock, disk::Disk, program::NodeClock, scenario::Topic};

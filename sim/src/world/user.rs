@@ -42,9 +42,8 @@ impl World {
             _ => return,
         };
         self.dirty = true;
-        self.cause = self.note(h, kind, None, (0, time), || {
-            (String::new(), format!("{name} {id} at {time}"))
-        });
+        self.cause = self
+            .note(h, kind, None, (0, time), || (String::new(), format!("{name} {id} at {time}")));
         if kind == Kind::UserEvent {
             self.checker.events.fires(key);
             self.said.events.entry(name.to_string()).or_default().push((self.now, key));
@@ -99,8 +98,7 @@ impl World {
             return;
         }
         let (remembered, queued) = (node.recent_events().len(), node.queued_events());
-        let checked =
-            self.checker.events.shows(h as u32, node.event_time(), remembered, queued);
+        let checked = self.checker.events.shows(h as u32, node.event_time(), remembered, queued);
         self.check(h, checked);
     }
 
