@@ -77,7 +77,8 @@ fn what_is_fired_on_one_is_listed_on_all_whom_it_is_for() {
     let one = all[1].get("/v1/event/list?name=restart");
     assert_eq!(one.json().as_array().map(Vec::len), Some(1));
 
-    // A newcomer lists what comes after it.
+    // A newcomer lists what comes after it, and what is still going round when it comes: nothing.
+    thread::sleep(Duration::from_secs(3));
     let four = lab.agent("agent-four", "127.0.0.14").arg("-retry-join=127.0.0.12").start();
     until("four members", SOON, || {
         let n = (four.members().len(), all[0].members().len());
