@@ -26,6 +26,7 @@ mod bootstrap;
 mod bounded;
 mod config;
 mod digest;
+mod event;
 mod identity;
 mod math;
 mod merge;
@@ -40,6 +41,11 @@ pub mod wire;
 pub use bootstrap::{Attempt, Ballot, ClusterId, MAX_VOTERS, Memory, Outcome, Stage, Voter};
 pub use bounded::{BoundedBytes, BoundedString, BoundedVec, TooLong};
 pub use config::{Config, ConfigError, Limits, Patience, Tuning};
+pub use event::{
+    ANSWER_BYTES, ASKED_QUERIES, Answer, EVENT_BYTES, EVENT_QUEUE, EVENT_WINDOW, EventId,
+    EventName, OWN_QUERIES, Payload, QUERY_TIMEOUT_MS, Query, QueryFilter, QueryReceipt,
+    QueryReply, UserEvent,
+};
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
 pub use merge::{Order, compare, plausible};
 pub use node::{Local, LocalState, Member, Node};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bootstrap::{ClusterId, Memory},
     bounded::BoundedVec,
+    event::{ANSWER_BYTES, EVENT_BYTES, EventId, Query, QueryFilter, UserEvent},
     identity::{Label, Name, NodeId, Version},
     record::{Evidence, Record},
     wire::{Key, KeyError},
@@ -183,6 +184,35 @@ pub enum Command {
         /// Forget it at once instead of after the tombstone time.
         prune: bool,
     },
+    /// Tell all members something, once. [`Event::User`] follows here, too.
+    UserEvent {
+        /// What it is called: 1 to 128 bytes.
+        name: String,
+        /// What it says: with the name at most [`EVENT_BYTES`] bytes.
+        payload: Vec<u8>,
+    },
+    /// Ask members. [`Event::QueryAnswer`] and one [`Event::QueryDone`] follow, unless the node
+    /// leaves before.
+    Query {
+        /// What it is called: 1 to 128 bytes.
+        name: String,
+        /// What it says: with name and filter at most [`EVENT_BYTES`] bytes.
+        payload: Vec<u8>,
+        /// Who is asked.
+        filter: QueryFilter,
+        /// Should they say at once that they heard it?
+        ack: bool,
+        /// How long answers are waited for, milliseconds, brought into
+        /// [`crate::QUERY_TIMEOUT_MS`]; 0: as long as gossip takes to reach all, with a reserve.
+        timeout_ms: u32,
+    },
+    /// Answer a query once.
+    Answer {
+        /// Which one ([`Event::QueryReceived`]).
+        id: EventId,
+        /// What to say: at most [`ANSWER_BYTES`] bytes.
+        payload: Vec<u8>,
+    },
     /// Accept what is sealed with this key, too.
     InstallKey(Key),
     /// Seal with this key from now on; it is in the keyring already.
@@ -198,6 +228,13 @@ pub enum CommandOutcome {
     Done,
     /// A join is on its way.
     Joining(JoinId),
+    /// The event or query is on its way.
+    Fired {
+        /// Its id.
+        id: EventId,
+        /// Its Lamport time.
+        time: u64,
+    },
 }
 
 /// Why a command was refused. The node's state is as before.
@@ -215,6 +252,24 @@ pub enum CommandError {
     /// Too many joins at once.
     #[error("{0} joins are under way already")]
     Busy(usize),
+    /// An event or query needs a name of 1 to 128 bytes.
+    #[error("the name of an event has 1 to 128 bytes, this one has {0}")]
+    EventName(usize),
+    /// An event or query does not fit a datagram.
+    #[error("name, payload and filters have {0} bytes together, at most {EVENT_BYTES} fit")]
+    EventTooLarge(usize),
+    /// An answer does not fit a datagram.
+    #[error("the answer has {0} bytes, at most {ANSWER_BYTES} fit")]
+    AnswerTooLarge(usize),
+    /// Too many events or queries are on their way.
+    #[error("{0} events or queries are on their way already")]
+    EventsBusy(usize),
+    /// The Lamport clock is at its end: it does not wrap.
+    #[error("the clock of the events is used up")]
+    EventClock,
+    /// The query waits no longer, or was answered here.
+    #[error("no query {0} waits for an answer of this agent")]
+    UnknownQuery(EventId),
     /// A keyring was to be changed, and there is none.
     #[error("this agent is not encrypted: start it with -encrypt")]
     NotSealed,
@@ -376,6 +431,36 @@ pub enum Event {
         server: Arc<Record>,
         /// Why.
         conflict: BootstrapConflict,
+    },
+    /// An application told all members something.
+    User {
+        /// What.
+        event: Arc<UserEvent>,
+    },
+    /// Somebody asks this node; [`Command::Answer`] answers.
+    QueryReceived {
+        /// What.
+        query: Arc<Query>,
+    },
+    /// Somebody answered a query of this node; each member does once at most.
+    QueryAnswer {
+        /// The query.
+        id: EventId,
+        /// Who answered (this node or a member).
+        from: NodeId,
+        /// What it said.
+        payload: Vec<u8>,
+    },
+    /// A query of this node is over.
+    QueryDone {
+        /// The query.
+        id: EventId,
+        /// Members that said that they heard it, or answered.
+        acks: usize,
+        /// Members that answered.
+        answers: usize,
+        /// Members that were asked: the live ones that the filter took at its start.
+        expected: usize,
     },
     /// The queue of events was full: so many are missing. `members()` has the truth.
     Lost {

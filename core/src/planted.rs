@@ -54,4 +54,8 @@ bugs! {
         "a watch stream that broke is not opened again";
     ReplaysAccepted = "replays-accepted",
         "a sealed datagram is taken each time it comes";
+    EventToldTwice = "event-told-twice",
+        "an event that is heard again is told again";
+    LamportWraps = "lamport-wraps",
+        "after the last tick of the events' clock (here: 2) it goes on at 1";
 }

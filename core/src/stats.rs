@@ -58,6 +58,16 @@ counters! {
     ImplausibleClaim = "implausible_claim",
     /// Claims about members we have no room for.
     DropFull = "drop_full",
+    /// User events that came, or were fired here, for the first time.
+    UserEvents = "user_events",
+    /// Events and queries older than all that are remembered.
+    OldEvents = "old_events",
+    /// Events and queries from an absurdly late Lamport time.
+    ImplausibleEvents = "implausible_events",
+    /// Queries asked here.
+    Queries = "queries",
+    /// Queries of strangers, or more than can be open at once.
+    QueriesDropped = "queries_dropped",
     /// Probes started.
     Probes = "probes",
     /// Probes without an answer to the direct ping in time.

@@ -108,6 +108,7 @@ impl Agent {
             publisher,
             requests: parts.requests,
             io,
+            events: Arc::clone(handle.events()),
         });
         let (stop, stop_rx) = oneshot::channel();
         let (verdict, stopped) = watch::channel(None);

@@ -35,6 +35,7 @@ use crate::{
     handle::{Request, RequestError},
     persist::Writer,
     transport::{Net, Udp},
+    user::{EventLog, Talk},
 };
 pub use publish::Publisher;
 use streams::{Input, Streams};
@@ -87,6 +88,8 @@ pub struct Parts<N: Net, C> {
     pub requests: mpsc::Receiver<Request>,
     /// What the driver counts.
     pub io: Arc<IoCounters>,
+    /// Where user events go.
+    pub events: Arc<EventLog>,
 }
 
 /// An answer that somebody waits for.
@@ -105,6 +108,7 @@ pub struct Driver<N: Net, C> {
     io: Arc<IoCounters>,
     joins: Vec<(JoinId, Reply)>,
     leaves: Vec<Reply>,
+    talk: Talk,
     /// What this agent is told to be, to log its own ups and downs once.
     announced: LocalState,
     /// Why the name was lost, if it was.
@@ -135,6 +139,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
             io: parts.io,
             joins: Vec::new(),
             leaves: Vec::new(),
+            talk: Talk::new(parts.events),
             announced: LocalState::Starting,
             evicted: None,
             ending: None,
@@ -276,7 +281,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
         match request {
             Request::Join { addr, reply } => match self.node.command(now, Command::Join { addr }) {
                 Ok(CommandOutcome::Joining(id)) => self.joins.push((id, reply)),
-                Ok(CommandOutcome::Done) => drop(reply.send(Ok(0))),
+                Ok(_) => drop(reply.send(Ok(0))),
                 Err(e) => drop(reply.send(Err(e.into()))),
             },
             Request::Leave { reply } => match self.node.command(now, Command::Leave) {
@@ -286,6 +291,10 @@ impl<N: Net, C: Clock> Driver<N, C> {
             Request::ForceLeave { name, prune, reply } => {
                 let done = self.node.command(now, Command::ForceLeave { name, prune });
                 drop(reply.send(done.map(|_| ()).map_err(RequestError::from)));
+            }
+            Request::Fire { event, reply } => Talk::fire(&mut self.node, now, *event, reply),
+            Request::Query { query, reply } => {
+                self.talk.ask(&mut self.node, now, *query, reply);
             }
             Request::Stats { reply } => drop(reply.send(Box::new(self.node.stats().clone()))),
         }
@@ -405,8 +414,9 @@ impl<N: Net, C: Clock> Driver<N, C> {
                 for (_, reply) in self.joins.drain(..) {
                     let _ = reply.send(Err(JoinError::TimedOut.into()));
                 }
+                self.talk.on_event(&mut self.node, now, event);
             }
-            _ => {}
+            event => self.talk.on_event(&mut self.node, now, event),
         }
     }
 

@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::view::{AgentInfo, View};
+use crate::{
+    user::{EventLog, Filters, FireReply, FiredEvent, QueryOutcome, QueryReply},
+    view::{AgentInfo, View},
+};
 
 /// A command to the driver, with where the answer goes.
 #[derive(Debug)]
@@ -34,6 +37,20 @@ pub enum Request {
         prune: bool,
         /// Done, or why not.
         reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// Tell all members something.
+    Fire {
+        /// Name, payload, and whom it is for.
+        event: Box<(String, Vec<u8>, Filters)>,
+        /// The event, or why not.
+        reply: FireReply,
+    },
+    /// Ask all members something; answered when the query is over.
+    Query {
+        /// Name, payload, and how long answers are waited for.
+        query: Box<(String, Vec<u8>, Option<Duration>)>,
+        /// What became of it.
+        reply: QueryReply,
     },
     /// The counters of the node.
     Stats {
@@ -64,6 +81,7 @@ pub struct AgentHandle {
     view: Arc<ArcSwap<View>>,
     index: watch::Receiver<u64>,
     requests: mpsc::Sender<Request>,
+    events: Arc<EventLog>,
 }
 
 /// The driver's end of a handle.
@@ -83,7 +101,8 @@ impl AgentHandle {
         let (index_tx, index) = watch::channel(first.index);
         let (tx, requests) = mpsc::channel(256);
         let view = Arc::new(ArcSwap::from_pointee(first));
-        let handle = Self { info: Arc::new(info), view: Arc::clone(&view), index, requests: tx };
+        let (info, events) = (Arc::new(info), Arc::default());
+        let handle = Self { info, view: Arc::clone(&view), index, requests: tx, events };
         (handle, HandleParts { view, index: index_tx, requests })
     }
 
@@ -131,6 +150,42 @@ impl AgentHandle {
         self.ask(|reply| Request::ForceLeave { name, prune, reply })
             .await
             .unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// The last events that were for this agent.
+    pub const fn events(&self) -> &Arc<EventLog> {
+        &self.events
+    }
+
+    /// Tells all members something, once: those whom the filters take find it in their
+    /// [`AgentHandle::events`], as does this agent.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`]: no name, too large, too many on their way, or it is leaving.
+    pub async fn fire(
+        &self,
+        name: String,
+        payload: Vec<u8>,
+        filters: Filters,
+    ) -> Result<FiredEvent, RequestError> {
+        let event = Box::new((name, payload, filters));
+        self.ask(|reply| Request::Fire { event, reply }).await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Asks all members something and waits for their answers, at most `timeout` (between 0.1 and
+    /// 60 s; by itself as long as gossip takes, with a reserve).
+    ///
+    /// # Errors
+    /// As [`AgentHandle::fire`].
+    pub async fn query(
+        &self,
+        name: String,
+        payload: Vec<u8>,
+        timeout: Option<Duration>,
+    ) -> Result<QueryOutcome, RequestError> {
+        let query = Box::new((name, payload, timeout));
+        let asked = self.ask(|reply| Request::Query { query, reply }).await;
+        asked.unwrap_or(Err(RequestError::Stopped))
     }
 
     /// The node's counters, unless the agent is gone.

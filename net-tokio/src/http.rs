@@ -13,6 +13,7 @@ mod bootstrap;
 mod cache;
 mod catalog;
 mod error;
+mod event;
 mod health;
 mod host;
 mod io;

@@ -6,7 +6,8 @@
 //! [`retry`] finds members to join, at the addresses that [`address`] reads; [`view`] is what
 //! readers see, [`handle`] is how commands reach the node; [`dns`] and [`http`] are pure
 //! functions from (view, request) to response with thin servers around them; [`consul`] has the
-//! shapes they share; [`counters`] is what the driver counts.
+//! shapes they share; [`counters`] is what the driver counts; [`user`] is about
+//! what applications say.
 
 pub mod address;
 pub mod agent;
@@ -20,4 +21,5 @@ pub mod http;
 pub mod persist;
 pub mod retry;
 pub mod transport;
+pub mod user;
 pub mod view;

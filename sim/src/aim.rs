@@ -32,6 +32,9 @@ const REQUIRED: &[&str] = &[
     "paused",
     "drop-checksum",
     "stale-claim",
+    "user-events",
+    "queries",
+    "implausible-events",
 ];
 const REQUIRED_BOOTSTRAP: &[&str] =
     &["quorum", "bootstrap-asked", "bootstrap-released", "bootstrap-conflict"];

@@ -8,7 +8,8 @@ use crate::{
     keyed::{Draws, Purpose},
     scenario::{
         Action, ClockLine, Cluster, Condition, Direction, DiskFault, Drift, Expect, Factor, Held,
-        Line, LinkLine, LinkSettings, NodeSet, Offset, Rate, Scenario, StartOptions, Time, Viewers,
+        Line, LinkLine, LinkSettings, NodeSet, Offset, Rate, Scenario, StartOptions, Time, Topic,
+        Viewers,
     },
 };
 
@@ -18,6 +19,8 @@ const CHAOS_FROM_MS: u64 = 12_000;
 const CALM: Time = Time::from_secs(60);
 /// Nobody may be accused to the end for so long after that.
 const QUIET: Time = Time::from_secs(30);
+/// What is fired in the calm is told everywhere within this.
+const TOLD: Time = Time::from_secs(20);
 /// No fault lasts longer.
 const LONGEST_MS: u64 = 10_000;
 
@@ -186,7 +189,10 @@ const DRAWERS: &[Kind] = &[
 /// A scenario in the making.
 #[derive(Debug)]
 struct Sketch {
+    seed: u64,
     draws: Draws,
+    /// Nodes at the start.
+    first: u32,
     /// Nodes so far, and at most.
     nodes: u32,
     most: u32,
@@ -320,15 +326,50 @@ impl Sketch {
         self.lines.push(Line::Expect(Expect::Within(CALM, Condition::Converged)));
         self.at_ms += CALM.as_nanos() / 1_000_000;
         self.step(Action::Heal);
+        let calm = self.lines.len();
         let sure: Vec<u32> = there.into_iter().filter(|n| !self.unsure[*n as usize]).collect();
         if !sure.is_empty() {
             self.lines.push(Line::Expect(Expect::For {
                 lasts: QUIET,
-                nodes: NodeSet::of(sure),
+                nodes: NodeSet::of(sure.iter().copied()),
                 not: true,
                 held: Held::Failed,
                 viewers: Viewers::Everywhere,
             }));
+        }
+        self.talk(calm, &sure);
+    }
+
+    /// In some scenarios applications talk: in the chaos, where no event may be told twice, and
+    /// in the calm from line `calm` on, where all must be told. What is drawn for that is drawn
+    /// apart, so that the rest stays as it is without.
+    fn talk(&mut self, calm: usize, sure: &[u32]) {
+        let mut draws = Draws::new(self.seed, Purpose::Traffic, 0);
+        let [Some(deploy), Some(ping), Some(calm_one)] = ["deploy", "ping", "calm"].map(Topic::new)
+        else {
+            return;
+        };
+        if !draws.percent(40) {
+            return;
+        }
+        if let Some(n) = draws.pick(sure) {
+            let (name, on) = (calm_one.clone(), NodeSet::one(*n));
+            let at = Time::from_millis(self.at_ms);
+            self.lines.insert(calm, Line::At(at, Action::Event { name, on }));
+            let (name, viewers) = (calm_one, Viewers::Everywhere);
+            self.lines.push(Line::Expect(Expect::Within(TOLD, Condition::Event { name, viewers })));
+        }
+        for _ in 0..draws.between(1, 6) {
+            let after = draws.below(calm as u64 - 1) as usize;
+            let Some(Line::At(at, _)) = self.lines.get(after) else { continue };
+            let (at, nodes) = (*at, draws.between(1, u64::from(self.first)) as u32);
+            let on = NodeSet::one(nodes);
+            let action = match draws.below(8) {
+                0 => Action::Query { name: ping.clone(), on },
+                1 => Action::Forge { nodes: on, ahead: draws.bits() >> draws.below(64) },
+                _ => Action::Event { name: deploy.clone(), on },
+            };
+            self.lines.insert(after + 1, Line::At(at, action));
         }
     }
 }
@@ -341,7 +382,9 @@ pub fn generate(seed: u64) -> Scenario {
     let servers = draws.below(u64::from(nodes.min(5)) + 1) as u32;
     let room = most as usize + 1;
     let mut s = Sketch {
+        seed,
         draws,
+        first: nodes,
         nodes,
         most,
         at_ms: 0,

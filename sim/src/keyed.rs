@@ -44,6 +44,8 @@ pub enum Purpose {
     Starve,
     /// What a sweep draws.
     Draw,
+    /// What applications say in a sweep.
+    Traffic,
 }
 
 /// The source of all decisions of one run.

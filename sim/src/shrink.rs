@@ -307,6 +307,9 @@ fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> boo
             Viewers::Everywhere => vec![nodes],
             Viewers::On(set) => vec![nodes, set],
         },
+        Line::Expect(Expect::Within(_, Condition::Event { viewers: Viewers::On(set), .. })) => {
+            vec![set]
+        }
         Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => {
             voters.iter_mut().collect()
         }
@@ -338,6 +341,9 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Leave { nodes }
         | Action::Replay { nodes, .. }
         | Action::Garbage { nodes, .. }
+        | Action::Event { on: nodes, .. }
+        | Action::Query { on: nodes, .. }
+        | Action::Forge { nodes, .. }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

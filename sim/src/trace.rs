@@ -88,6 +88,18 @@ kinds! {
     Bootstrap = "bootstrap",
     /// A server does not fit the bootstrap of this one.
     BootstrapConflict = "bootstrap-conflict",
+    /// An application fires an event.
+    UserEvent = "user-event",
+    /// A node told its application of an event.
+    Told = "told",
+    /// An application asks a query.
+    Query = "query",
+    /// A node told its application of a query.
+    Asked = "asked",
+    /// An answer to a query came.
+    Answered = "answered",
+    /// A query is over.
+    QueryDone = "query-done",
     /// Events were lost.
     Lost = "lost",
     /// An expectation is met.

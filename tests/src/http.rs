@@ -52,10 +52,24 @@ impl Reply {
 /// # Errors
 /// The system's, or `InvalidData` for an answer that is none.
 pub fn request(to: SocketAddr, method: &str, path: &str) -> io::Result<Reply> {
+    request_with(to, method, path, b"")
+}
+
+/// Sends a request with a body.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_with(to: SocketAddr, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
     let mut stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
+    let length = match body.len() {
+        0 => String::new(),
+        n => format!("Content-Length: {n}\r\n"),
+    };
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\n{length}Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
     read_reply(stream)
 }
 

@@ -67,7 +67,8 @@ fn dispatch(p: &Parsed) -> ExitCode {
         Action::Keygen => keygen(),
         Action::Validate => validate(p),
         Action::Version => print(&version()),
-        Action::ForceLeave
+        Action::Event
+        | Action::ForceLeave
         | Action::Info
         | Action::Join
         | Action::Leave

@@ -45,6 +45,8 @@ pub(crate) enum Action {
     Completion,
     /// Start a cluster on this machine.
     Demo,
+    /// Fire an event.
+    Event,
     /// Declare a failed member as left.
     ForceLeave,
     /// Print what the agent tells of itself.
@@ -276,6 +278,13 @@ const DEMO: &[Flag] = &[one("for", "duration", "End by itself after this time, s
 
 const VALIDATE: &[Flag] = &[switch("quiet", "Print nothing if all is well.")];
 
+const EVENT: &[Flag] = &[
+    one("name", "name", "What the event is called."),
+    one("node", "regexp", "Only for agents whose node name matches."),
+    one("service", "regexp", "Only for agents with a service whose name matches."),
+    one("tag", "regexp", "Only for agents whose matching service has such a tag."),
+];
+
 const PRUNE: &[Flag] = &[switch("prune", "Forget the member at once.")];
 
 /// All commands, in alphabetical order.
@@ -300,6 +309,13 @@ pub(crate) const COMMANDS: &[Spec] = &[
         operands: Operands::None,
         about: "Start a cluster of three agents on this machine and watch it",
         flags: &[DEMO],
+    },
+    Spec {
+        name: "event",
+        action: Action::Event,
+        operands: Operands::Any("payload"),
+        about: "Tell all members something, once",
+        flags: &[EVENT, CLIENT],
     },
     Spec {
         name: "force-leave",

@@ -2,6 +2,7 @@
 
 mod addr;
 mod bootstrap;
+mod event;
 mod http;
 mod members;
 
@@ -47,6 +48,7 @@ pub(crate) fn command(p: &Parsed) -> ExitCode {
 async fn talk(p: &Parsed, client: &Client) -> ExitCode {
     match p.spec.action {
         Action::Members => members::command(p, client).await,
+        Action::Event => event::command(p, client).await,
         Action::Join => join(p, client).await,
         Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,

@@ -54,7 +54,7 @@ impl Node {
     fn write(&mut self, now: Instant, o: Outgoing, buf: &mut Vec<u8>) -> SocketAddr {
         match o {
             Outgoing::Ping { to, target, cookie } => {
-                let (root, room) = (self.table.digest.root(), self.datagram_room());
+                let (root, room) = (self.root(), self.datagram_room());
                 let ping = wire::Ping { cookie, from: self.sender(), target, root };
                 wire::append_message(&Message::Ping(ping), buf);
                 if let Some(e) = self.table.get(target)

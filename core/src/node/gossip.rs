@@ -54,6 +54,7 @@ impl Node {
     pub(super) fn piggyback(&mut self, to: NodeId, buf: &mut Vec<u8>) {
         let room = self.datagram_room().saturating_sub(buf.len());
         self.queue.fill(to, room, self.tellings(), buf);
+        self.piggyback_rumors(buf);
     }
 
     /// The regular round: repeats to a few members, and to one that failed lately.

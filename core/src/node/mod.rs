@@ -5,9 +5,8 @@
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
 //! learns from the kernel who died; `gossip` spreads; `streams`, `sync` and `differences` exchange
-//! in bulk;
-//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
-//! `timers` are the data.
+//! in bulk; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `user`
+//! and `query` carry what applications say; `table`, `index`, `queue` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
@@ -17,9 +16,11 @@ mod gossip;
 mod index;
 mod leave;
 mod probe;
+mod query;
 mod queue;
 mod random;
 mod relay;
+mod rumors;
 mod sealing;
 mod streams;
 mod suspicion;
@@ -27,6 +28,7 @@ mod sync;
 mod table;
 mod timers;
 mod upkeep;
+mod user;
 mod watch;
 
 use alloc::{
@@ -123,6 +125,7 @@ pub struct Node {
     queue: queue::Queue,
     /// Claims that came lately, decoded.
     memo: wire::Memo,
+    user: user::User,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
     /// Stronger claims that may still be sent back in this tick.
@@ -193,6 +196,7 @@ impl Node {
             rejoin,
             queue: queue::Queue::default(),
             memo: wire::Memo::default(),
+            user: user::User::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
             timers: Timers::default(),
@@ -270,8 +274,7 @@ impl Node {
             Message::Leave(l) => self.on_leave(now, from, l),
             Message::LeaveAck(a) => self.on_leave_ack(now, a),
             Message::BootstrapReport(r) => self.on_bootstrap_report(now, r),
-            // Messages of streams have no business in a datagram.
-            _ => self.stats.count(Counter::DropMalformed),
+            m => self.on_user_message(now, from, m),
         }
     }
 
@@ -314,6 +317,10 @@ impl Node {
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),
             Timer::Bootstrap => self.on_bootstrap_timer(now),
+            Timer::UserGossip => self.on_user_gossip_timer(now),
+            Timer::QueryEnd(id) => self.on_query_end(id),
+            Timer::QueryReply(id) => self.on_query_reply_timer(now, id),
+            Timer::Asked(id) => self.on_asked_end(id),
         }
     }
 
@@ -352,6 +359,11 @@ impl Node {
                 self.force_leave(now, name, prune)?;
                 CommandOutcome::Done
             }
+            Command::UserEvent { name, payload } => self.fire(now, name, payload)?,
+            Command::Query { name, payload, filter, ack, timeout_ms } => {
+                self.ask(now, query::Question { name, payload, filter, ack, timeout_ms })?
+            }
+            Command::Answer { id, payload } => self.answer(now, id, payload)?,
             Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {
                 self.change_keys(now, &c)?;
                 CommandOutcome::Done
@@ -382,9 +394,9 @@ impl Node {
         self.revision
     }
 
-    /// Digest of the member list: equal on nodes that agree.
+    /// Digest of members and remembered events: equal on nodes that agree.
     pub fn digest(&self) -> u64 {
-        self.table.digest.root()
+        self.root()
     }
 
     /// Streams that are open or being opened.
@@ -402,6 +414,7 @@ impl Node {
     fn finish(&mut self) {
         if self.state != LocalState::Starting {
             self.flush_news();
+            self.flush_rumors();
         }
         self.stats.awareness = self.awareness;
         self.stats.queued_claims = self.queue.len();

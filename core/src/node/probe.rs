@@ -185,7 +185,7 @@ impl Node {
             self.transmit(Outgoing::Message { to: from, message, known: None });
             return;
         }
-        let root = self.table.digest.root();
+        let root = self.root();
         let message = Message::Ack(Ack { cookie, from: me, root });
         self.transmit(Outgoing::Message { to: from, message, known });
         self.tell_sender(from, p.from);

@@ -64,7 +64,7 @@ impl Node {
         let Some((to, target)) = self.relays.get(&cookie).map(|r| (r.addr, r.target)) else {
             return;
         };
-        let (root, from) = (self.table.digest.root(), self.sender());
+        let (root, from) = (self.root(), self.sender());
         let message = Message::Ping(wire::Ping { cookie, from, target, root });
         self.transmit(Outgoing::Message { to, message, known: None });
         if let Some(every) = self.repeat_every() {

@@ -79,6 +79,12 @@ impl Role {
         }
     }
 
+    /// Is all that is known exchanged on it, or what differs?
+    pub(super) const fn exchanges(&self) -> bool {
+        let opened = matches!(self, Self::Joining { welcomed: true, .. } | Self::Syncing(_));
+        opened || matches!(self, Self::ServeJoin | Self::ServeSync)
+    }
+
     /// Does its end tell something, rather than that it did not work?
     const fn may_break(&self) -> bool {
         self.is_watch() || matches!(self, Self::Probing { .. } | Self::Relaying { .. })
@@ -162,6 +168,9 @@ impl Node {
         };
         let record = (*self.me).clone();
         let mut say = alloc::vec![Message::Hello(Hello { purpose, record })];
+        if matches!(purpose, Purpose::Join | Purpose::Sync | Purpose::Merge) {
+            self.tell_events(purpose == Purpose::Join, &mut say);
+        }
         match purpose {
             Purpose::Join => self.all_claims(&mut say),
             Purpose::Sync | Purpose::Merge => say.push(self.bucket_message()),

@@ -62,8 +62,7 @@ impl Node {
     /// A live member's digest, from a ping or ack.
     pub(super) fn compare_root(&mut self, now: Instant, with: NodeId, root: u64) {
         let quiet = self.cfg.tuning.digest_quiet;
-        if quiet.is_zero() || root == self.table.digest.root() || self.state != LocalState::Running
-        {
+        if quiet.is_zero() || root == self.root() || self.state != LocalState::Running {
             return;
         }
         // Under loss something moves all the time, and that is when differences last.
@@ -202,9 +201,9 @@ impl Node {
                 self.close(id);
                 self.on_ack(now, remote, a);
             }
-            _ => {
-                self.stats.count(Counter::DropMalformed);
-                self.fail(now, id, JoinError::NotQuorate);
+            (role, m) => {
+                let exchanges = role.exchanges();
+                self.on_event_exchange(now, id, m, exchanges);
             }
         }
     }
@@ -212,7 +211,7 @@ impl Node {
     fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
-                let root = self.table.digest.root();
+                let root = self.root();
                 let ack = Ack { cookie, from: self.sender(), root };
                 self.say(id, &[Message::StreamAck(ack)]);
             }
@@ -230,6 +229,7 @@ impl Node {
         }
         let welcome = Message::Welcome(Welcome { record: (*self.me).clone() });
         let mut say = alloc::vec![welcome];
+        self.tell_events(h.purpose == Purpose::Join, &mut say);
         let role = if h.purpose == Purpose::Join {
             self.all_claims(&mut say);
             Role::ServeJoin
@@ -300,6 +300,7 @@ impl Node {
         }
         if result.is_ok() {
             self.stats.count(Counter::Syncs);
+            self.met_somebody();
         }
         match role {
             Role::Joining { id: Some(id), learned, .. } => {

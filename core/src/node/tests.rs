@@ -13,6 +13,7 @@ use crate::*;
 
 mod bootstrap;
 mod sealing;
+mod user;
 mod watch;
 
 struct Host {

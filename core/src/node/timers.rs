@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
-use crate::{identity::NodeId, output::StreamId, time::Instant, wire::Cookie};
+use crate::{event::EventId, identity::NodeId, output::StreamId, time::Instant, wire::Cookie};
 
 /// Everything that can come due. The order breaks ties between equal deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,14 @@ pub(super) enum Timer {
     LeaveEnd,
     /// The next round of reports between servers.
     Bootstrap,
+    /// Repeat the events and queries that are queued.
+    UserGossip,
+    /// A query of ours waits no longer.
+    QueryEnd(EventId),
+    /// Repeat a reply that was not confirmed.
+    QueryReply(EventId),
+    /// A query of somebody else waits no longer.
+    Asked(EventId),
 }
 
 #[derive(Debug, Default)]

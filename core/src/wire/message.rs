@@ -8,6 +8,7 @@ use super::{packed::ClaimList, strict};
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
+    event::{EVENT_WINDOW, EventId, Query, QueryReceipt, QueryReply, UserEvent},
     identity::{Label, Name, NodeId, Version},
     record::{Claim, Record, State},
 };
@@ -306,6 +307,10 @@ messages! {
     7 Leave(Leave) "a leave to be confirmed",
     8 LeaveAck(LeaveAck) "confirms a leave",
     9 BootstrapReport(BootstrapReport) "where a server stands in the bootstrap agreement",
+    10 UserEvent(UserEvent) "what an application tells all members",
+    11 Query(Query) "what an application asks members",
+    12 QueryReply(QueryReply) "answers a query, or says that it was heard",
+    13 QueryReceipt(QueryReceipt) "a reply need not be repeated",
     16 Hello(Hello) "opens a stream",
     17 Welcome(Welcome) "accepts a stream",
     18 Reject(Reject) "refuses a stream",
@@ -319,6 +324,9 @@ messages! {
     26 Forgotten(Forgotten) "members that need not be listed any more",
     27 Watching(Sender) "accepts a watch stream",
     28 Beat(()) "a watch stream is still wanted",
+    29 EventDigest(u64) "digest of the remembered events",
+    30 EventKeys(BoundedVec<(u64, EventId), EVENT_WINDOW>) "which events are remembered",
+    31 Events(BoundedVec<UserEvent, 64>) "events that are missing there",
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.

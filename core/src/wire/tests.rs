@@ -58,6 +58,18 @@ fn samples() -> Vec<Message> {
             ask: true,
             memory: memory(),
         }),
+        Message::UserEvent(user_event()),
+        Message::Query(query()),
+        Message::QueryReply(QueryReply {
+            id: EventId::from_bytes([6; 16]),
+            from: id,
+            answer: None,
+        }),
+        Message::QueryReceipt(QueryReceipt {
+            id: EventId::from_bytes([6; 16]),
+            from: id,
+            answer: true,
+        }),
         Message::Hello(Hello {
             purpose: Purpose::Probe { cookie: 3, target: id },
             record: r.clone(),
@@ -74,7 +86,59 @@ fn samples() -> Vec<Message> {
         Message::Forgotten(Forgotten { items: BoundedVec::default() }),
         Message::Watching(from),
         Message::Beat(()),
+        Message::EventDigest(u64::MAX),
+        Message::EventKeys(BoundedVec::new(vec![(3, EventId::from_bytes([6; 16]))]).unwrap()),
+        Message::Events(BoundedVec::new(vec![user_event()]).unwrap()),
     ]
+}
+
+/// The largest there is.
+fn user_event() -> UserEvent {
+    UserEvent {
+        time: u64::MAX,
+        id: EventId::from_bytes([5; 16]),
+        origin: NodeId::from_bytes([2; 16]),
+        name: EventName::new("x".repeat(128)).unwrap(),
+        payload: Payload::new(vec![255; EVENT_BYTES - 128]).unwrap(),
+    }
+}
+
+fn query() -> Query {
+    let nodes = BoundedVec::new(vec![Name::new("agent-one").unwrap()]).unwrap();
+    Query {
+        time: 1,
+        id: EventId::from_bytes([6; 16]),
+        origin: NodeId::from_bytes([2; 16]),
+        timeout_ms: 3000,
+        ack: true,
+        filter: QueryFilter { nodes, tags: Pairs::new([("build", "0.1.0")]).unwrap() },
+        name: EventName::new("ping").unwrap(),
+        payload: Payload::default(),
+    }
+}
+
+#[test]
+fn events_and_answers_fit_a_datagram_beside_a_ping() {
+    let ping = Message::Ping(Ping {
+        cookie: u64::MAX,
+        from: Sender {
+            id: NodeId::from_bytes([2; 16]),
+            version: Version { generation: u64::MAX, incarnation: u32::MAX },
+        },
+        target: NodeId::from_bytes([3; 16]),
+        root: u64::MAX,
+    });
+    let answer = Answer::new(vec![255; ANSWER_BYTES]).unwrap();
+    let (id, from) = (EventId::from_bytes([6; 16]), NodeId::from_bytes([2; 16]));
+    let reply = Message::QueryReply(QueryReply { id, from, answer: Some(answer) });
+    // A head with the longest label, and what seals.
+    let head = 4 + Label::MAX + 28 + TAG_BYTES;
+    for beside in [Message::UserEvent(user_event()), reply] {
+        let mut out = vec![];
+        append_message(&ping, &mut out);
+        append_message(&beside, &mut out);
+        assert!(head + out.len() <= 1400, "{}", head + out.len());
+    }
 }
 
 fn label() -> Label {

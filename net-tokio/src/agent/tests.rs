@@ -307,3 +307,41 @@ async fn a_shutdown_frees_every_port_and_file() {
         c.http_addrs = info.http_addrs.clone();
     }
 }
+
+/// What overflowed in the queue of events is in the list all the same, and the log says so.
+#[tokio::test]
+async fn lost_events_are_made_up_for_by_the_list() {
+    use quorate_core::wire::{Envelope, Message, append_message};
+    use quorate_core::{Claim, NodeId, Record, Role, Statement, Version};
+    let mut c = config("n1");
+    c.limits.events = 16;
+    let a = Agent::start(c).await.unwrap();
+    let mut envelope = Envelope::new(Label::new("dc1").unwrap(), None);
+    let mut datagram = Vec::new();
+    envelope.begin(&mut datagram);
+    for n in 2..=50u8 {
+        let record = Record {
+            id: NodeId::from_bytes([n; 16]),
+            version: Version { generation: 1, incarnation: 0 },
+            name: Name::new(format!("n{n}")).unwrap(),
+            addr: SocketAddr::from(([127, 0, 9, n], 9)),
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+        };
+        let claim = Claim { record: Arc::new(record), statement: Statement::Alive };
+        append_message(&Message::Claim(claim), &mut datagram);
+    }
+    envelope.finish(&mut datagram);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&datagram, gossip(&a)).await.unwrap();
+    let started = Instant::now();
+    while a.handle().view().members().len() < 50 {
+        assert!(started.elapsed() < PATIENCE, "{}", a.handle().view().members().len());
+        sleep(Duration::from_millis(10)).await;
+    }
+    let stats = a.handle().stats().await.unwrap();
+    assert!(stats.get(Counter::EventsLost) >= 33, "{}", stats.get(Counter::EventsLost));
+    a.shutdown().await;
+}

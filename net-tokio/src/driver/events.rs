@@ -89,6 +89,11 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
+        // What applications say is logged where it is heard.
+        Event::User { .. }
+        | Event::QueryReceived { .. }
+        | Event::QueryAnswer { .. }
+        | Event::QueryDone { .. } => None,
         Event::Bootstrap { status } => bootstrap::line(status),
         Event::BootstrapConflict { server, conflict } => {
             Some((Level::ERROR, bootstrap::conflict(server, *conflict)))

@@ -16,6 +16,7 @@ use crate::{
         HttpConfig, agent,
         cache::Cache,
         error::ApiError,
+        event,
         host::HostInfo,
         metrics::{CounterSource, HttpCounter, HttpCounters, Snapshot, since_epoch},
         query::{Blocking, JITTER_DIVISOR, Query},
@@ -62,9 +63,9 @@ impl Api {
         &self.config
     }
 
-    /// Answers a request whose body, if any, was read already.
-    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Reply {
-        let reply = self.route(method, uri).await.unwrap_or_else(Reply::from);
+    /// Answers a request with its body.
+    pub(crate) async fn answer(&self, method: &Method, uri: &Uri, body: &[u8]) -> Reply {
+        let reply = self.route(method, uri, body).await.unwrap_or_else(Reply::from);
         self.count(&reply);
         reply
     }
@@ -79,7 +80,7 @@ impl Api {
         }
     }
 
-    async fn route(&self, method: &Method, uri: &Uri) -> Result<Reply, ApiError> {
+    async fn route(&self, method: &Method, uri: &Uri, body: &[u8]) -> Result<Reply, ApiError> {
         let path = uri.path();
         let (resource, raw) = match find(path) {
             Target::Found(resource, raw) => (resource, raw),
@@ -95,7 +96,7 @@ impl Api {
         };
         let query = Query::parse(uri.query().unwrap_or_default())?;
         let param = decode_param(raw).ok_or_else(|| ApiError::Encoding(raw.to_owned()))?;
-        let call = Call { param: &param, query: &query };
+        let call = Call { param: &param, query: &query, body };
         if query.get("filter").is_some() {
             return Err(ApiError::Filter);
         }
@@ -175,6 +176,17 @@ impl Api {
                 Ok(Reply::empty(StatusCode::OK).closing())
             }
             Action::ForceLeave => self.force_leave(call).await,
+            Action::Query => event::query(&self.handle, call).await,
+            Action::Fire => {
+                self.check_datacenter(call.query)?;
+                event::fire(&self.handle, call).await
+            }
+            Action::Events => {
+                let blocking = call.query.blocking()?;
+                let most = blocking.map_or(Duration::ZERO, |b| b.wait + jitter(b.wait));
+                let mut stop = self.stop.clone();
+                Ok(event::list(&self.handle, call, (blocking, most), &mut stop).await)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use quorate_core::CommandError;
 
-use crate::{handle::RequestError, http::query::DurationError};
+use crate::{handle::RequestError, http::query::DurationError, user::FilterError};
 
 /// Why a request was not carried out. Nothing has changed, whichever it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,20 @@ pub enum ApiError {
         /// What is wrong with it.
         cause: DurationError,
     },
+    /// `timeout` is not a duration.
+    #[error("Invalid timeout '{text}': {cause} (write it like 500ms or 10s)")]
+    Timeout {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        cause: DurationError,
+    },
+    /// An event's filter cannot be used.
+    #[error("{0}")]
+    EventFilter(#[from] FilterError),
+    /// The node refused an event or query.
+    #[error("{0}")]
+    Event(CommandError),
     /// `stale` and `consistent` together.
     #[error("'stale' and 'consistent' exclude each other: give one of them")]
     StaleConsistent,
@@ -88,11 +102,16 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::Event(CommandError::EventTooLarge(_)) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Event(CommandError::EventName(_)) => StatusCode::BAD_REQUEST,
+            Self::Event(CommandError::EventsBusy(_)) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Datacenter
             | Self::Join(_)
             | Self::Command(_)
+            | Self::Event(_)
             | Self::UnknownName(_)
             | Self::Stopped
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -100,6 +119,8 @@ impl ApiError {
             | Self::TooManyParameters(_)
             | Self::Index(_)
             | Self::Wait { .. }
+            | Self::Timeout { .. }
+            | Self::EventFilter(_)
             | Self::StaleConsistent
             | Self::Filter
             | Self::Wan

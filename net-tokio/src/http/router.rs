@@ -20,6 +20,8 @@ pub(crate) struct Call<'a> {
     /// The variable part of the path, decoded; empty if the path has none.
     pub(crate) param: &'a str,
     pub(crate) query: &'a Query,
+    /// The request's body; empty if it has none.
+    pub(crate) body: &'a [u8],
 }
 
 impl Call<'_> {
@@ -47,6 +49,12 @@ pub(crate) enum Action {
     Leave,
     /// `agent/force-leave`.
     ForceLeave,
+    /// `agent/query`.
+    Query,
+    /// `event/fire`.
+    Fire,
+    /// `event/list`.
+    Events,
 }
 
 /// Who answers.
@@ -94,10 +102,16 @@ routes! {
     PUT "/v1/agent/leave" Handler::Action(Action::Leave), "leave the cluster and end";
     PUT "/v1/agent/force-leave/{node}" Handler::Action(Action::ForceLeave),
         "declare a failed member as left; `?prune` forgets it";
+    PUT "/v1/agent/query/{name}" Handler::Action(Action::Query),
+        "ask all members and list their answers; `?timeout=`; all answer `ping`";
     GET "/v1/catalog/datacenters" Handler::Blocking(catalog::datacenters), "the datacenters";
     GET "/v1/catalog/nodes" Handler::Blocking(catalog::nodes),
         "members that have not left; `?node-meta=k:v`";
     GET "/v1/catalog/node/{node}" Handler::Blocking(catalog::node), "one member, its services";
+    PUT "/v1/event/fire/{name}" Handler::Action(Action::Fire),
+        "tell all members, the body is the payload; `?node=&service=&tag=` are patterns";
+    GET "/v1/event/list" Handler::Action(Action::Events),
+        "the last 256 events that were for this agent; `?name=`, blocking";
     GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
     GET "/v1/health/state/{state}" Handler::Blocking(health::state),
         "the checks in a state: any, passing, warning, critical";

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{
-    BootstrapState, BootstrapStatus, ClusterId, CommandError, JoinError, Label, Name, NodeId,
-    Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
+    BootstrapState, BootstrapStatus, ClusterId, CommandError, EventId, JoinError, Label, Name,
+    NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     handle::{AgentHandle, HandleParts, Request, RequestError},
     http::{HttpConfig, api::Api, join_failure, join_failures, reply::Reply},
+    user::{FiredEvent, QueryAnswer, QueryOutcome},
     view::{AgentInfo, Member, Status, View},
 };
 
@@ -94,6 +95,21 @@ pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<St
                     let unknown = RequestError::Command(CommandError::UnknownMember(name.clone()));
                     reply.send(if name.as_str() == "x" { Err(unknown) } else { Ok(()) }).unwrap();
                 }
+                Request::Fire { event, reply } => {
+                    let (name, payload, filters) = *event;
+                    seen.push(format!("fire {name} {payload:?}"));
+                    let id = EventId::from_bytes([9; 16]);
+                    let done = FiredEvent { id, name, payload, filters, version: 1, time: 7 };
+                    let large = CommandError::EventTooLarge(600);
+                    let fits = done.payload.len() < 500;
+                    reply.send(if fits { Ok(done) } else { Err(large.into()) }).unwrap();
+                }
+                Request::Query { query, reply } => {
+                    seen.push(format!("query {} {:?}", query.0, query.2));
+                    let from = NodeId::from_bytes([11; 16]);
+                    let answers = vec![QueryAnswer { from, payload: b"pong".to_vec() }];
+                    reply.send(Ok(QueryOutcome { answers, acks: 1, expected: 2 })).unwrap();
+                }
                 Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
             }
         }
@@ -118,7 +134,7 @@ fn rig() -> Rig {
 
 impl Rig {
     async fn ask(&self, method: Method, path: &str) -> Reply {
-        self.api.answer(&method, &path.parse::<Uri>().unwrap()).await
+        self.api.answer(&method, &path.parse::<Uri>().unwrap(), b"").await
     }
 
     async fn get(&self, path: &str) -> String {
@@ -409,7 +425,7 @@ async fn a_blocking_query_waits_for_its_time_or_a_change() {
     // A change wakes it, and the answer has the new view.
     let api = Arc::clone(&rig.api);
     let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
-    let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+    let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri, b"").await });
     tokio::time::sleep(Duration::from_secs(250)).await;
     assert!(!waiting.is_finished());
     rig.publish(33);
@@ -422,7 +438,7 @@ async fn a_blocking_query_ends_with_the_agent() {
         let rig = rig();
         let api = Arc::clone(&rig.api);
         let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
-        let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+        let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri, b"").await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         let start = Instant::now();
         if by_stop {
@@ -433,4 +449,47 @@ async fn a_blocking_query_ends_with_the_agent() {
         assert_eq!(waiting.await.unwrap().status, StatusCode::OK);
         assert!(start.elapsed() < Duration::from_secs(1), "by_stop {by_stop}");
     }
+}
+
+#[tokio::test]
+async fn events_are_fired_with_their_filters() {
+    let rig = rig();
+    let uri: Uri = "/v1/event/fire/deploy?node=web-.*&service=api&tag=v1".parse().unwrap();
+    let reply = rig.api.answer(&Method::PUT, &uri, b"now").await;
+    assert_eq!(
+        reply.body,
+        concat!(
+            r#"{"ID":"09090909-0909-0909-0909-090909090909","Name":"deploy","Payload":"bm93","#,
+            r#""NodeFilter":"web-.*","ServiceFilter":"api","TagFilter":"v1","Version":1,"LTime":0}"#
+        )
+    );
+    let none = rig.code(Method::PUT, "/v1/event/fire/x").await;
+    assert!(none.0 == 200 && none.1.contains(r#""Payload":null,"NodeFilter":"","#), "{none:?}");
+    let large = rig.api.answer(&Method::PUT, &uri, &[0; 500]).await;
+    let told = "name, payload and filters have 600 bytes together, at most 512 fit";
+    assert_eq!((large.status.as_u16(), &large.body[..]), (413, told.as_bytes()));
+    for (path, told) in [
+        ("/v1/event/fire/", "Missing name at the end of the path"),
+        ("/v1/event/fire/x?node=%28a", "Invalid node filter '(a': unclosed group (at character 1)"),
+        ("/v1/event/fire/x?tag=v1", "Cannot provide tag filter without service filter"),
+    ] {
+        assert_eq!(rig.code(Method::PUT, path).await, (400, told.to_owned()), "{path}");
+    }
+    let list = rig.ask(Method::GET, "/v1/event/list").await;
+    assert_eq!((&list.body[..], list.meta.unwrap().index), (&b"[]"[..], 1));
+}
+
+#[tokio::test]
+async fn queries_list_their_answers() {
+    let rig = rig();
+    let answers = rig.code(Method::PUT, "/v1/agent/query/ping?timeout=2s").await;
+    let one = concat!(
+        r#"[{"ID":"0b0b0b0b-0b0b-0b0b-0b0b-0b0b0b0b0b0b","Node":"agent-two","#,
+        r#""Payload":"cG9uZw=="}]"#
+    );
+    assert_eq!(answers, (200, one.to_owned()));
+    let (code, text) = rig.code(Method::PUT, "/v1/agent/query/ping?timeout=2").await;
+    assert!(code == 400 && text.starts_with("Invalid timeout '2': "), "{code} {text}");
+    drop(rig.api);
+    assert_eq!(rig.driver.await.unwrap(), ["query ping Some(2s)"]);
 }

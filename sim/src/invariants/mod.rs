@@ -9,11 +9,13 @@
 mod quorum;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::{collections::BTreeMap, fmt};
 
 use quorate_core::{Label, Limits, NodeId, State, Version, wire};
 pub use quorum::Quorums;
+pub use user::{EventKey, Events};
 
 /// Names one invariant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +42,8 @@ pub enum Invariant {
     S10,
     /// No two quorums share a voter, and no promise is forgotten.
     S11,
+    /// An event is told once, and the events' clock never goes back.
+    S12,
 }
 
 impl Invariant {
@@ -57,6 +61,7 @@ impl Invariant {
             Self::S9 => "S9-replay",
             Self::S10 => "S10-panic",
             Self::S11 => "S11-quorum",
+            Self::S12 => "S12-events-told",
         }
     }
 }
@@ -218,6 +223,8 @@ pub struct Checker {
     observers: Vec<Observer>,
     /// S11.
     pub quorums: Quorums,
+    /// S12.
+    pub events: Events,
     /// Lists come rarely: members that were never told may already be held failed or left.
     rare_lists: bool,
 }
@@ -235,6 +242,7 @@ impl Checker {
             self.observers.resize_with(i + 1, Observer::default);
         }
         self.observers[i] = Observer { itself, ..Observer::default() };
+        self.events.starts(observer);
     }
 
     /// The process at `observer` has this record of itself now.

@@ -54,6 +54,23 @@ fn s1_a_restart_forgets_its_generation() {
 }
 
 #[test]
+fn s12_an_event_is_told_once_and_its_clock_rises() {
+    let key = |time| (time, quorate_core::EventId::from_bytes([1; 16]));
+    let mut e = Events::default();
+    caught(e.tells(0, key(1)), Invariant::S12);
+    e.fires(key(1));
+    e.tells(0, key(1)).unwrap();
+    e.tells(1, key(1)).unwrap();
+    assert!(e.was_told(1, &key(1)) && !e.was_told(2, &key(1)));
+    caught(e.tells(0, key(1)), Invariant::S12);
+    e.starts(0);
+    e.tells(0, key(1)).unwrap();
+    e.shows(1, 7, 1, 0).unwrap();
+    caught(e.shows(1, 6, 1, 0), Invariant::S12);
+    caught(e.shows(1, 7, quorate_core::EVENT_WINDOW + 1, 0), Invariant::S8);
+}
+
+#[test]
 fn s2_the_dead_come_back_at_the_same_version() {
     for (told, back, allowed) in [
         (Told::Failed, v(1, 1), false),

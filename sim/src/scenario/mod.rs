@@ -17,7 +17,7 @@ mod vocabulary;
 
 pub use goals::{GOALS, Goal, GoalSource};
 pub use parse::ParseError;
-pub use values::{Drift, Factor, NodeNo, NodeSet, Offset, Rate, Span, Time};
+pub use values::{Drift, Factor, NodeNo, NodeSet, Offset, Rate, Span, Time, Topic};
 pub use vocabulary::VOCABULARY;
 
 /// Most nodes that a scenario may have.
@@ -213,6 +213,12 @@ pub enum Action {
     Replay { nodes: NodeSet, window: Time },
     /// `garbage n2 100`
     Garbage { nodes: NodeSet, count: u32 },
+    /// `event deploy on n1`: applications at these nodes tell all members.
+    Event { name: Topic, on: NodeSet },
+    /// `query ping on n1`: applications at these nodes ask all members.
+    Query { name: Topic, on: NodeSet },
+    /// `forge n2 ahead 5000`: an event from so much later than n2's clock shows.
+    Forge { nodes: NodeSet, ahead: u64 },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
 }
@@ -252,6 +258,10 @@ pub enum Condition {
     /// `quorum n1 n2 n3`: this voter set; without nodes: one and the same on all servers that can
     /// reach each other.
     Quorum { voters: Option<NodeSet> },
+    /// `event deploy everywhere`: told at each whose process was there when it was fired.
+    Event { name: Topic, viewers: Viewers },
+    /// `query ping answered`: by all who were members when it was asked.
+    Query { name: Topic },
 }
 
 /// A line that is checked. The example shows each field.

@@ -8,7 +8,7 @@ use super::{
     goals::Goal,
     lex::{self, Words},
     steps,
-    values::NodeSet,
+    values::{NodeSet, Topic},
 };
 
 /// Where a scenario is not understood, and what would be.
@@ -122,7 +122,11 @@ impl Expect {
             Viewers::On(set) => vec![nodes, set],
         };
         match self {
-            Self::Within(_, Condition::Converged)
+            Self::Within(_, Condition::Event { viewers: Viewers::On(set), .. }) => vec![set],
+            Self::Within(
+                _,
+                Condition::Converged | Condition::Event { .. } | Condition::Query { .. },
+            )
             | Self::NeverFalseFailed
             | Self::NeverQuorum
             | Self::Sometimes(_) => vec![],
@@ -294,6 +298,11 @@ pub(super) fn nodes(w: &mut Words<'_>) -> Result<NodeSet, ParseError> {
     if set.in_range() { Ok(set) } else { Err(w.expected("nodes from n1 to n10000")) }
 }
 
+/// The name of an event or query.
+pub(super) fn topic(w: &mut Words<'_>) -> Result<Topic, ParseError> {
+    w.value("a name of letters, digits, dashes and dots", Topic::new)
+}
+
 fn viewers(w: &mut Words<'_>, required: bool) -> Result<Viewers, ParseError> {
     if w.take("everywhere") || (!required && w.is_done()) {
         return Ok(Viewers::Everywhere);
@@ -309,8 +318,17 @@ fn condition(w: &mut Words<'_>) -> Result<Condition, ParseError> {
         let voters = if w.is_done() { None } else { Some(nodes(w)?) };
         return Ok(Condition::Quorum { voters });
     }
+    if w.take("event") {
+        let name = topic(w)?;
+        return Ok(Condition::Event { name, viewers: viewers(w, true)? });
+    }
+    if w.take("query") {
+        let name = topic(w)?;
+        w.need("answered")?;
+        return Ok(Condition::Query { name });
+    }
     if w.peek() != "all" && lex::span(w.peek()).is_none() {
-        return Err(w.expected("`converged`, `quorum`, or a node such as n1"));
+        return Err(w.expected("`converged`, `quorum`, `event`, `query`, or a node such as n1"));
     }
     let nodes = nodes(w)?;
     let held = w.choice(Held::WORDS)?;

@@ -207,6 +207,9 @@ impl fmt::Display for Action {
             Self::ForceLeave { nodes, on: Some(on) } => write!(f, "force-leave {nodes} on {on}"),
             Self::Replay { nodes, window } => write!(f, "replay {nodes} {window}"),
             Self::Garbage { nodes, count } => write!(f, "garbage {nodes} {count}"),
+            Self::Event { name, on } => write!(f, "event {name} on {on}"),
+            Self::Query { name, on } => write!(f, "query {name} on {on}"),
+            Self::Forge { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
         }
     }
@@ -228,6 +231,8 @@ impl fmt::Display for Condition {
             Self::Held { nodes, held, viewers } => write!(f, "{nodes} {held} {viewers}"),
             Self::Quorum { voters: None } => f.write_str("quorum"),
             Self::Quorum { voters: Some(set) } => write!(f, "quorum {set}"),
+            Self::Event { name, viewers } => write!(f, "event {name} {viewers}"),
+            Self::Query { name } => write!(f, "query {name} answered"),
         }
     }
 }

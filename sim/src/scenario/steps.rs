@@ -10,7 +10,7 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage` or `disk`";
+    `leave`, `force-leave`, `replay`, `garbage`, `event`, `query`, `forge` or `disk`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -27,9 +27,16 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
             let (from, direction, to) = parse::ends(w)?;
             Ok(Action::Cut { from, direction, to })
         }
+        "event" | "query" => {
+            let name = parse::topic(w)?;
+            w.need("on")?;
+            let on = nodes(w)?;
+            let event = word == "event";
+            Ok(if event { Action::Event { name, on } } else { Action::Query { name, on } })
+        }
         "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
         | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
-        | "disk" => of_nodes(word, w),
+        | "forge" | "disk" => of_nodes(word, w),
         _ => Err(error),
     }
 }
@@ -69,6 +76,10 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
         "force-leave" => Action::ForceLeave { nodes, on: on(w)? },
         "replay" => Action::Replay { nodes, window: w.positive_time()? },
         "garbage" => Action::Garbage { nodes, count: small(w.number(1, 100_000)?) },
+        "forge" => {
+            w.need("ahead")?;
+            Action::Forge { nodes, ahead: w.number(0, u64::MAX)? }
+        }
         _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
     })
 }
@@ -137,6 +148,9 @@ impl Action {
             | Self::Leave { nodes }
             | Self::Replay { nodes, .. }
             | Self::Garbage { nodes, .. }
+            | Self::Event { on: nodes, .. }
+            | Self::Query { on: nodes, .. }
+            | Self::Forge { nodes, .. }
             | Self::Disk { nodes, .. } => vec![nodes],
         }
     }

@@ -90,6 +90,10 @@ fn fault() -> impl Strategy<Value = DiskFault> {
     ])
 }
 
+fn topic() -> impl Strategy<Value = Topic> {
+    "[a-zA-Z0-9._-]{1,64}".prop_map(|s| Topic::new(&s).unwrap())
+}
+
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         (set(), set()).prop_map(|(nodes, via)| Action::Join { nodes, via }),
@@ -126,6 +130,9 @@ fn action() -> impl Strategy<Value = Action> {
         (set(), time()).prop_map(|(nodes, window)| Action::Replay { nodes, window }),
         (set(), 1u32..=100_000).prop_map(|(nodes, count)| Action::Garbage { nodes, count }),
         (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
+        (topic(), set()).prop_map(|(name, on)| Action::Event { name, on }),
+        (topic(), set()).prop_map(|(name, on)| Action::Query { name, on }),
+        (set(), any::<u64>()).prop_map(|(nodes, ahead)| Action::Forge { nodes, ahead }),
     ]
 }
 
@@ -152,6 +159,8 @@ fn expect() -> impl Strategy<Value = Expect> {
             viewers
         }),
         proptest::option::of(set()).prop_map(|voters| Condition::Quorum { voters }),
+        (topic(), viewers()).prop_map(|(name, viewers)| Condition::Event { name, viewers }),
+        topic().prop_map(|name| Condition::Query { name }),
     ];
     prop_oneof![
         (time(), condition).prop_map(|(t, c)| Expect::Within(t, c)),
@@ -207,7 +216,8 @@ proptest! {
     fn no_words_panic(words in vec(proptest::sample::select(vec![
         "at", "0s", "n1", "n2", "all", "join", "via", "restart", "fresh", "as", "partition", "|",
         "->", "<->", "loss", "5%", "for", "within", "not", "failed", "on", "1ms..2ms", "clock",
-        "drift", "+5ppm", "é", "n1..n3", "link", "net", "latency", "-1s", "starve", "3x",
+        "drift", "+5ppm", "event", "query", "answered", "forge", "ahead", "é", "n1..n3",
+        "link", "net", "latency", "-1s", "starve", "3x",
     ]), 0..9)) {
         let _ = Scenario::parse(&format!("cluster 3\n{}", words.join(" ")));
     }

@@ -123,6 +123,30 @@ impl fmt::Display for Factor {
     }
 }
 
+/// What an event or query is called: letters, digits, dashes and dots, at most 64.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Topic(String);
+
+impl Topic {
+    /// Takes a name.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let ok = !text.is_empty() && text.len() <= 64 && text.chars().all(fits);
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A node of the scenario, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeNo(pub u32);

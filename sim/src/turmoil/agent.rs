@@ -182,6 +182,7 @@ async fn process(launch: Launch, slot: &Arc<Slot>) -> Result<(), String> {
         publisher,
         requests: parts.requests,
         io: Arc::new(IoCounters::default()),
+        events: Arc::clone(handle.events()),
     });
     let (_stop, stopped) = oneshot::channel();
     let mut driver = tokio::spawn(driver.run(stopped));

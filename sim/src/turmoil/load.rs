@@ -155,6 +155,9 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
         Action::Starve { .. } => Err("the processor cannot be made scarce"),
+        Action::Event { .. } | Action::Query { .. } | Action::Forge { .. } => {
+            Err("what applications say is not looked at")
+        }
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Join { .. }
         | Action::Partition { .. }
@@ -178,6 +181,9 @@ fn expect(e: &Expect) -> Result<(), &'static str> {
     match e {
         Expect::Within(_, Condition::Quorum { .. }) | Expect::NeverQuorum => {
             Err("the quorum of an agent is not looked at")
+        }
+        Expect::Within(_, Condition::Event { .. } | Condition::Query { .. }) => {
+            Err("what applications say is not looked at")
         }
         Expect::Sometimes(Goal::Named(i)) => match GOALS.get(*i) {
             Some((name, _, GoalSource::Events)) if !SEEN_GOALS.contains(name) => {

@@ -194,7 +194,13 @@ impl World {
         Some(wait + takes)
     }
 
-    fn arrives_in(&mut self, delay: u64, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn arrives_in(
+        &mut self,
+        delay: u64,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
         let packet = Packet { from: Some(from), to: Some(to), bytes, cause: self.cause };
         let slot = self.packets.put(packet);
         self.queue.plan(self.now + delay, Plan::Datagram(slot));

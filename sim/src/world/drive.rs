@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
-    StreamEvent, StreamId,
+    QueryFilter, StreamEvent, StreamId,
 };
 use siphasher::sip::SipHasher13;
 
@@ -355,6 +355,7 @@ impl World {
         self.check(h, checked);
         let checked = invariants::streams(node.open_streams(), self.hosts[h].streams.len());
         self.check(h, checked);
+        self.checks_events(h, &node);
         let revision = node.revision();
         self.hosts[h].node = Some(node);
         self.checks_memory(h);
@@ -431,6 +432,17 @@ impl World {
         let command = match what {
             Order::Leave => Command::Leave,
             Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
+            Order::Event(name) => {
+                Command::UserEvent { name: name.to_string(), payload: b"traffic".to_vec() }
+            }
+            Order::Query(name) => Command::Query {
+                name: name.to_string(),
+                payload: Vec::new(),
+                filter: QueryFilter::default(),
+                ack: false,
+                timeout_ms: 0,
+            },
+            Order::Answer(id) => Command::Answer { id: *id, payload: b"yes".to_vec() },
             Order::Join => {
                 let joining = &mut self.hosts[h].joining;
                 if joining.targets.is_empty() {
@@ -447,6 +459,7 @@ impl World {
         match (node.command(now, command), what) {
             (Ok(CommandOutcome::Joining(id)), _) => host.joining.id = Some(id),
             (Err(_), Order::Join) => self.join_ended(h, false),
+            (Ok(CommandOutcome::Fired { id, time }), _) => self.fired(h, what, (time, id)),
             _ => {}
         }
         self.drain(h);

@@ -69,6 +69,9 @@ impl World {
 
     /// The node at `h` told of something.
     pub(super) fn told(&mut self, h: usize, event: &Event) {
+        if self.told_of_user(h, event) {
+            return;
+        }
         if let Some((record, (kind, told, goal))) = meaning(event) {
             return self.told_of_member(h, record, (kind, told, goal), event);
         }
@@ -260,8 +263,9 @@ impl World {
             }
         }
         if self.ring.is_some() && node.stats().get(Counter::DropKey) > 0 {
-            // Sealed, the tag takes the checksum's part.
+            // Sealed, the tag takes the checksum's part, and keeps forgers without a key out.
             self.goals.insert(Goal::Counted(Counter::DropChecksum));
+            self.goals.insert(Goal::Counted(Counter::ImplausibleEvents));
         }
         let counted = |g: &(&str, &str, _)| Goal::by_name(g.0).and_then(Goal::counter);
         for (i, goal) in GOALS.iter().enumerate() {

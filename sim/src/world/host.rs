@@ -5,10 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use quorate_core::{Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version};
+use quorate_core::{
+    EventId, Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version,
+};
 
 use super::queue::Side;
-use crate::{clock::Clock, disk::Disk, program::NodeClock};
+use crate::{clock::Clock, disk::Disk, program::NodeClock, scenario::Topic};
 
 /// The gossip port of every node.
 const PORT: u16 = 8301;
@@ -48,6 +50,12 @@ pub(super) enum Order {
     Leave,
     /// Declare these names as left.
     ForceLeave(Name),
+    /// Tell all members something.
+    Event(Topic),
+    /// Ask all members something.
+    Query(Topic),
+    /// Answer a query.
+    Answer(EventId),
 }
 
 /// What the kernel tells of a stream.

@@ -15,6 +15,7 @@ mod steps;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod user;
 mod watch;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -175,6 +176,7 @@ pub struct World {
     /// Hashes of the sealed datagrams that a node wrote.
     genuine: BTreeSet<u64>,
     counted: [u64; Counter::ALL.len()],
+    said: user::Said,
 }
 
 impl World {
@@ -226,6 +228,7 @@ impl World {
             ring: options.program.keyring(),
             genuine: BTreeSet::new(),
             counted: [0; Counter::ALL.len()],
+            said: user::Said::default(),
             program: options.program,
             limits: options.limits,
             stop_at_failure: options.stop_at_failure,

@@ -91,6 +91,9 @@ impl World {
                 self.each(nodes, |w, h| w.replay(h, window.as_nanos()));
             }
             Action::Garbage { nodes, count } => self.each(nodes, |w, h| w.garbage(h, *count)),
+            Action::Forge { nodes, ahead } => self.each(nodes, |w, h| w.forge(h, *ahead)),
+            Action::Event { name, on } => self.order_each(on, || Order::Event(name.clone())),
+            Action::Query { name, on } => self.order_each(on, || Order::Query(name.clone())),
             Action::Disk { nodes, fault } => self.each(nodes, |w, h| w.disk_fault(h, *fault)),
             _ => {}
         }
@@ -101,7 +104,7 @@ impl World {
     }
 
     /// Does something to each of the nodes, in the order in which they are named.
-    fn each(&mut self, nodes: &NodeSet, mut act: impl FnMut(&mut Self, usize)) {
+    pub(super) fn each(&mut self, nodes: &NodeSet, mut act: impl FnMut(&mut Self, usize)) {
         let cause = self.cause;
         for n in nodes.numbers(self.highest()) {
             if (n as usize) < self.hosts.len() {

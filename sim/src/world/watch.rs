@@ -107,6 +107,13 @@ impl World {
         let check = match &self.watches[i].expect {
             Expect::Within(_, Condition::Held { held, .. }) => format!("within-{held}"),
             Expect::Within(_, Condition::Quorum { .. }) => "within-quorum".to_owned(),
+            Expect::Within(_, Condition::Event { name, .. } | Condition::Query { name })
+                if self.is_unsaid(name) =>
+            {
+                "never-said".to_owned()
+            }
+            Expect::Within(_, Condition::Event { .. }) => "within-event".to_owned(),
+            Expect::Within(_, Condition::Query { .. }) => "within-query".to_owned(),
             _ => "within-converged".to_owned(),
         };
         self.fail(h, check, format!("`{line}`: {what}"));
@@ -123,6 +130,8 @@ impl World {
             }
             Condition::Quorum { voters: Some(set) } => self.is_quorum(set),
             Condition::Quorum { voters: None } => self.is_one_quorum(),
+            Condition::Event { name, viewers } => self.is_told(name, viewers, first),
+            Condition::Query { name } => self.is_answered(name),
         }
     }
 
@@ -133,7 +142,7 @@ impl World {
     }
 
     /// Live nodes in whose view something must hold, `first` first.
-    fn viewers(&self, viewers: &Viewers, first: usize) -> Vec<usize> {
+    pub(super) fn viewers(&self, viewers: &Viewers, first: usize) -> Vec<usize> {
         let mut all: Vec<usize> = match viewers {
             Viewers::Everywhere => (1..self.hosts.len()).collect(),
             Viewers::On(set) => self.subjects(set).collect(),
