@@ -17,11 +17,15 @@ mod stream;
 mod tests;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use quorate_core::{Counter, Limits, Name, NodeId, wire::Keyring};
 
 use crate::{
+    corpus::Recorder,
     invariants::{Checker, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
@@ -43,6 +47,8 @@ pub struct Options {
     pub sink: Sink,
     /// Stop at the first broken invariant or expectation.
     pub stop_at_failure: bool,
+    /// Listens to what nodes are given.
+    pub recorder: Option<Arc<Mutex<Recorder>>>,
 }
 
 impl Default for Options {
@@ -52,6 +58,7 @@ impl Default for Options {
             limits: Limits::default(),
             sink: Sink::Hash,
             stop_at_failure: true,
+            recorder: None,
         }
     }
 }
@@ -166,6 +173,7 @@ pub struct World {
     /// Hashes of the sealed datagrams that a node wrote.
     genuine: BTreeSet<u64>,
     counted: [u64; Counter::ALL.len()],
+    recorder: Option<Arc<Mutex<Recorder>>>,
 }
 
 impl World {
@@ -214,6 +222,7 @@ impl World {
             ring: options.program.keyring(),
             genuine: BTreeSet::new(),
             counted: [0; Counter::ALL.len()],
+            recorder: options.recorder,
             program: options.program,
             limits: options.limits,
             stop_at_failure: options.stop_at_failure,
@@ -300,6 +309,7 @@ impl World {
     }
 
     fn finish(mut self) -> Outcome {
+        self.recorded(Recorder::finish);
         for h in 1..self.hosts.len() {
             self.collect_counters(h);
             self.count_life(h);
@@ -323,6 +333,13 @@ impl World {
             measures: self.measures,
             trace,
             trace_error,
+        }
+    }
+
+    /// Tells the recorder, if somebody listens.
+    fn recorded(&self, what: impl FnOnce(&mut Recorder)) {
+        if let Some(r) = &self.recorder {
+            what(&mut r.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
