@@ -87,11 +87,8 @@ fn id(n: usize) -> NodeId {
 fn config(n: usize, roles: u8, sealed: bool, durable: Durable) -> Config {
     let server = roles >> n & 1 == 1;
     let expect = (roles & 7).count_ones() as u8;
-    let role = if server {
-        Role::Server { port: 8300, expect, bootstrap: false }
-    } else {
-        Role::Client
-    };
+    let role =
+        if server { Role::Server { port: 8300, expect, bootstrap: false } } else { Role::Client };
     Config {
         name: Name::new(format!("n{n}")).expect("a letter and digits are a name"),
         addr: addr(n),
@@ -116,7 +113,7 @@ pub fn play(bytes: &[u8]) {
         // Most inputs begin where members know each other.
         w.command(1, Command::Join { addr: addr(0) });
         w.command(2, Command::Join { addr: addr(0) });
-        w.fairly(120);
+        w.fairly(40);
     }
     for _ in 0..STEPS {
         if r.is_empty() {
@@ -136,8 +133,7 @@ impl Network {
             nodes.push(Watched::start(config, [n as u8; 32], now, n as u32, &mut ledger)?);
         }
         let (packets, conns, lives) = (VecDeque::new(), Vec::new(), [0; NODES]);
-        let mut w =
-            Self { sealed, nodes, lives, roles, ledger, now, packets, conns, accepted: 0 };
+        let mut w = Self { sealed, nodes, lives, roles, ledger, now, packets, conns, accepted: 0 };
         for n in 0..NODES {
             w.drain(n);
             w.persisted(n);
@@ -371,11 +367,14 @@ impl Network {
             14 => {
                 let (n, about) = (usize::from(r.byte()) % NODES, usize::from(r.byte()) % NODES);
                 let name = Name::new(format!("n{about}")).expect("a name");
-                self.command(n, match what >> 4 & 3 {
-                    0 | 1 => Command::Join { addr: addr(about) },
-                    2 => Command::ForceLeave { name, prune: false },
-                    _ => Command::Leave,
-                });
+                self.command(
+                    n,
+                    match what >> 4 & 3 {
+                        0 | 1 => Command::Join { addr: addr(about) },
+                        2 => Command::ForceLeave { name, prune: false },
+                        _ => Command::Leave,
+                    },
+                );
             }
             _ => self.fairly(usize::from(what >> 4) + 1),
         }

@@ -12,11 +12,11 @@ use std::{
 };
 
 use quorate_core::{
-    BoundedVec, Claim, Command, Config, Durable, Evidence, Instant, Limits, Memory, Name, NodeId,
-    Pairs, Record, Role, Statement, Tuning, Version,
+    Claim, Command, Config, Durable, Evidence, Instant, Limits, Memory, Name, NodeId, Pairs,
+    Record, Role, Statement, Tuning, Version,
     wire::{
-        self, Ack, BootstrapReport, Envelope, LeaveAck, MAX_FRAME_BYTES, Message, Nack, NackReason,
-        NotMe, Sealer, Sender,
+        self, Ack, BootstrapReport, Envelope, LeaveAck, Message, Nack, NackReason, NotMe, Sealer,
+        Sender,
     },
 };
 use sim::corpus::tape::{Head, Reader, Step};
@@ -336,7 +336,10 @@ impl Player {
 fn is_question(m: &Message) -> bool {
     matches!(
         m,
-        Message::Ping(_) | Message::ProbeRequest(_) | Message::Leave(_) | Message::BootstrapReport(_)
+        Message::Ping(_)
+            | Message::ProbeRequest(_)
+            | Message::Leave(_)
+            | Message::BootstrapReport(_)
     )
 }
 
@@ -395,11 +398,3 @@ fn claim([who, by, generation, incarnation, what, extra]: [u8; 6]) -> Claim {
     };
     Claim { record: record.into(), statement }
 }
-
-/// More than fits: the fuzzer need not build long lists itself.
-pub fn claims(n: usize) -> Option<Message> {
-    let all = (0..n).map(|i| claim([i as u8, 1, 1, 1, 0, i as u8])).collect();
-    BoundedVec::new(all).ok().map(Message::Claims)
-}
-
-const _: () = assert!(MAX_FRAME_BYTES > 1 << 16);

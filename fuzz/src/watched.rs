@@ -91,6 +91,8 @@ pub struct Watched {
     writing: Option<Persist>,
     revision: u64,
     published: Option<Version>,
+    /// It took part at least once: one that left before it did has published nothing.
+    ran: bool,
     buf: Vec<u8>,
 }
 
@@ -108,7 +110,8 @@ impl Watched {
         ledger.checker.starts(place, place);
         let buf = Vec::with_capacity(2 * limits.datagram_bytes);
         let (asked, writing, published) = (None, None, None);
-        Some(Self { node, disk, place, limits, asked, writing, revision: 0, published, buf })
+        let (revision, ran) = (0, false);
+        Some(Self { node, disk, place, limits, asked, writing, revision, published, ran, buf })
     }
 
     /// One input.
@@ -203,7 +206,8 @@ impl Watched {
     /// The list and the own record changed.
     fn lists(&mut self, ledger: &mut Ledger) {
         let local = self.node.local();
-        if local.state != LocalState::Starting {
+        self.ran |= local.state == LocalState::Running;
+        if self.ran {
             let own = ledger.seen(&local.record);
             let version = own.version;
             match self.published.replace(version) {

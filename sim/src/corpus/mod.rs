@@ -121,9 +121,8 @@ pub fn collect(scenarios: impl IntoIterator<Item = Scenario>) -> Result<Seeds, L
             let recorded = Some(Arc::clone(&recorder));
             let options = Options { program, recorder: recorded, ..Options::default() };
             runner::run(scenario.clone(), options)?;
-            let recorder = std::mem::take(
-                &mut *recorder.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            let recorder =
+                std::mem::take(&mut *recorder.lock().unwrap_or_else(PoisonError::into_inner));
             all.take(recorder, sealed);
         }
     }

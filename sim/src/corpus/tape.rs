@@ -10,7 +10,7 @@
 use quorate_core::{Durable, NodeId};
 
 /// Bytes of a tape: longer ones are cut between two steps.
-pub const MAX_BYTES: usize = 16 << 10;
+pub const MAX_BYTES: usize = 6 << 10;
 
 /// Who the node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
