@@ -147,7 +147,7 @@ impl Network {
     }
 
     fn take(&mut self, n: usize, out: Outputs) {
-        for (to, bytes) in out.datagrams {
+        for (to, bytes, _) in out.datagrams {
             if let Some(to) = number(to)
                 && self.packets.len() < PACKETS
             {
