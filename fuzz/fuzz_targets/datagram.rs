@@ -1,5 +1,6 @@
 //! Datagrams: the messages in one are taken apart without a panic, whatever lengths say; what
-//! decodes encodes to the same bytes at the same place; and the checksum notices every changed byte.
+//! decodes encodes to the same bytes at the same place; and the checksum notices every changed
+//! byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

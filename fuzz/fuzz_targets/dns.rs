@@ -1,5 +1,5 @@
-//! DNS queries over both transports. No panic; a reply belongs to its query, is well formed, fits its
-//! transport and is never a query itself; replies are never answered.
+//! DNS queries over both transports. No panic; a reply belongs to its query, is well formed, fits
+//! its transport and is never a query itself; replies are never answered.
 #![no_main]
 
 use std::{

@@ -1,6 +1,6 @@
-//! Sealed packets. One that was cut, changed or made up is refused and has no effect on those that
-//! are genuine; a genuine one is opened once, as long as it is not older than the window. A frame of
-//! a sealed stream that was changed ends the stream.
+//! Sealed packets. One that was cut, changed or made up is refused and has no effect on those
+//! that are genuine; a genuine one is opened once, as long as it is not older than the window. A
+//! frame of a sealed stream that was changed ends the stream.
 //!
 //! Which packets a receiver has to take is worked out a second time here, from the text of the
 //! rule: a set of all that was taken, and the highest of it.

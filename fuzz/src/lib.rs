@@ -2,11 +2,16 @@
 //! [`heap`] counts what a node holds, [`watched`] is a node whose every output is checked, and
 //! [`player`] hands it the steps of a tape.
 
+#[cfg(feature = "whole")]
 pub mod agent;
 pub mod frames;
+#[cfg(feature = "whole")]
 pub mod heap;
+#[cfg(feature = "whole")]
 pub mod network;
+#[cfg(feature = "whole")]
 pub mod player;
+#[cfg(feature = "whole")]
 pub mod watched;
 
 use quorate_core::{

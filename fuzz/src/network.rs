@@ -2,8 +2,8 @@
 //! and changed, streams are cut anywhere and break, processes die and come back with what was on
 //! their disk, and deadlines come late.
 //!
-//! All of them are honest, so every invariant of the simulator's checker applies. What is changed on
-//! the way must have no effect at all.
+//! All of them are honest, so every invariant of the simulator's checker applies. What is changed
+//! on the way must have no effect at all.
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,9 @@
-//! Plays a tape to a node: the harness is the network, the disk, the operator and all other members.
+//! Plays a tape to a node: the harness is the network, the disk, the operator and all other
+//! members.
 //!
 //! It knows what the node asked, and puts the right cookie into answers that have another one: a
-//! tape is changed by the fuzzer, so the node's chance goes another way than when it was recorded.
+//! tape is changed by the fuzzer, so the node's chance goes another way than when it was
+//! recorded.
 
 mod streams;
 
