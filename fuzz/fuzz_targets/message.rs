@@ -1,10 +1,12 @@
 //! One message, tag and body. Decoding never panics, what decodes encodes to the same bytes, and
 //! nothing that decodes is above its cap.
 //!
-//! Tags come from the table: a message that is new in it is fuzzed with the rest.
+//! Tags come from the table: a message that is new in it is fuzzed with the rest. One change in
+//! eight writes a list of about as many elements as some cap allows: count and bytes have to grow
+//! together for that, which changes of single bytes do not do.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use quorate_core::{
     BoundedVec, Claim, NodeId,
     wire::{Message, Reject, Summary, TAGS},
@@ -44,4 +46,44 @@ fuzz_target!(|data: &[u8]| {
     m.encode_body(&mut again);
     assert_eq!(again, body, "{m:?} has a second encoding");
     assert!(!over_cap(&m), "above its cap: {m:?}");
+});
+
+/// Lengths beside the caps of lists and texts.
+const LENGTHS: [usize; 14] = [16, 17, 64, 65, 128, 129, 255, 256, 257, 512, 513, 1024, 1025, 2049];
+
+/// A list of `n` times the same element, as postcard has it.
+fn list(n: usize, element: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut count = n;
+    while count > 127 {
+        out.push(count as u8 | 128);
+        count >>= 7;
+    }
+    out.push(count as u8);
+    out.extend(element.iter().copied().cycle().take(n * element.len()));
+    out
+}
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let (mut rest, mut draw) = (seed as usize, |n: usize| {
+        let drawn = rest % n;
+        rest /= n;
+        drawn
+    });
+    if draw(8) != 0 || size < 2 {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    // Often the list is the whole body, of elements of one byte.
+    let at = if draw(2) == 0 { 1 } else { 1 + draw(64) % (size - 1) };
+    let len = if draw(2) == 0 { 1 } else { 1 + draw(32) };
+    let element: Vec<u8> =
+        data[at..size].iter().copied().skip(1).chain([0; 32]).take(len).collect();
+    let list = list(LENGTHS[draw(LENGTHS.len())], &element);
+    let behind = if draw(2) == 0 { Vec::new() } else { data[at..size].to_vec() };
+    let all = [&list[..], &behind].concat();
+    if at + all.len() > max_size {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    data[at..at + all.len()].copy_from_slice(&all);
+    at + all.len()
 });
