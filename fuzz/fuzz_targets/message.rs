@@ -65,11 +65,12 @@ fn list(n: usize, element: &[u8]) -> Vec<u8> {
 }
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let (mut rest, mut draw) = (seed as usize, |n: usize| {
+    let mut rest = seed as usize;
+    let mut draw = |n: usize| {
         let drawn = rest % n;
         rest /= n;
         drawn
-    });
+    };
     if draw(8) != 0 || size < 2 {
         return fuzzer_mutate(data, size, max_size);
     }
