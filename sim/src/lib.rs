@@ -12,6 +12,7 @@
 pub mod aim;
 pub mod clock;
 pub mod compare;
+pub mod corpus;
 pub mod disk;
 pub mod generate;
 pub mod invariants;

@@ -399,8 +399,9 @@ impl fmt::Debug for StreamSeal {
 }
 
 impl StreamSeal {
-    /// Both directions: what the opener sends, what the acceptor sends.
-    pub(crate) fn pair(key: &Key, opener: &Salt, acceptor: &Salt) -> (Self, Self) {
+    /// Both directions: what the opener sends, what the acceptor sends. Each side's random number
+    /// is the one in its head.
+    pub fn pair(key: &Key, opener: &Salt, acceptor: &Salt) -> (Self, Self) {
         let mut salt = [0; 2 * SALT_BYTES];
         salt[..SALT_BYTES].copy_from_slice(opener);
         salt[SALT_BYTES..].copy_from_slice(acceptor);

@@ -227,6 +227,13 @@ fn a_huge_count_is_refused_before_it_allocates() {
     assert_eq!(r.next_message(), Err(MessageError::Truncated));
 }
 
+/// Found by fuzzing with the check of the length off by one.
+#[test]
+fn a_length_one_beyond_the_end_is_cut_off() {
+    let all: Vec<_> = messages(&[5, 1, 0]).collect();
+    assert_eq!(all, [Err(MessageError::Truncated)]);
+}
+
 #[test]
 fn unknown_tags_are_skipped() {
     let mut out = datagram(&[]);

@@ -1,5 +1,6 @@
 //! The commands. Each prints what it did, and for a failure the line that repeats it.
 
+mod corpus;
 mod find;
 mod show;
 mod turmoil;
@@ -204,6 +205,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
     },
+    /// Run scenarios, clear and sealed, and write what was said as seeds for fuzzing.
+    Corpus {
+        /// One folder per fuzz target is made in this one.
+        folder: PathBuf,
+        /// Scenario files or folders of them; without any, all of the project's.
+        files: Vec<PathBuf>,
+        /// So many drawn scenarios, too.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+    },
     /// List scenarios, or the words of the language, or what is drawn, or the scenario of a seed.
     List {
         /// The words of the language and the goals.
@@ -254,6 +265,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare { sizes, cases, seeds, csv } => {
             find::compare(&sim::compare::Comparison { sizes, cases, seeds }, csv.as_deref())
         }
+        Command::Corpus { folder, files, seeds } => corpus::write(&folder, &files, seeds),
         #[cfg(feature = "planted-bugs")]
         Command::List { bugs: true, .. } => show::bugs(),
         Command::List { words, faults, seed, aim, .. } => show::list(words, faults, (aim, seed)),

@@ -18,7 +18,7 @@ use sim::{
 
 use super::{Error, Under, seconds, shown, stopwatch};
 
-fn read(path: &Path) -> Result<Scenario, Error> {
+pub(super) fn read(path: &Path) -> Result<Scenario, Error> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
 }

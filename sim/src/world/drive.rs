@@ -76,6 +76,8 @@ impl World {
         host.identity = identity;
         let seed = self.keyed.bytes32(Purpose::Node, u64::from(number), u64::from(host.life));
         let now = host.clock_shows(self.now);
+        self.recorded(|r| r.starts(h, &config, seed, now));
+        let host = &mut self.hosts[h];
         let node = Node::new(config, seed, now)
             .map_err(|e| LoadError::Config { node: number, reason: e.to_string() })?;
         host.process = Process::Up;
@@ -180,6 +182,7 @@ impl World {
         let now = host.clock_shows(self.now);
         if host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now) {
             self.cause = 0;
+            self.recorded(|r| r.timeout(h, self.now, now));
             self.with_node(h, |node, now| node.handle_timeout(now));
         }
         if !self.hosts[h].inbox.is_empty() {
@@ -201,6 +204,7 @@ impl World {
             }
             Input::Persisted { token, cause } => {
                 self.cause = cause;
+                self.recorded(|r| r.persisted(h, self.now, self.hosts[h].clock_shows(self.now)));
                 self.with_node(h, |node, now| node.handle_persisted(now, token));
                 self.checks_owed(h, token);
             }
@@ -238,6 +242,8 @@ impl World {
     pub(super) fn takes_datagram(&mut self, h: usize, from: SocketAddr, bytes: &[u8]) {
         let sender = super::host::number_of(from);
         self.cause = self.note(h, Kind::Receive, sender, (bytes.len(), 0), Default::default);
+        let shown = self.hosts[h].clock_shows(self.now);
+        self.recorded(|r| r.datagram(h, self.now, shown, (from, bytes)));
         if self.ring.is_some() && self.is_small {
             return self.takes_sealed(h, from, bytes);
         }
@@ -275,6 +281,8 @@ impl World {
             let why = if let OnStream::Failed(e) = what { format!("{e:?}") } else { String::new() };
             (String::new(), why)
         });
+        let shown = self.hosts[h].clock_shows(self.now);
+        self.recorded(|r| r.stream(h, self.now, shown, (id, event)));
         self.with_node(h, |node, now| node.handle_stream(now, id, event));
     }
 
@@ -294,6 +302,7 @@ impl World {
         let now = host.clock_shows(self.now);
         let due = host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now);
         if due {
+            self.recorded(|r| r.timeout(h, self.now, now));
             self.with_node(h, |node, now| node.handle_timeout(now));
         } else {
             self.arm(h);
@@ -453,8 +462,9 @@ impl World {
                 Command::Join { addr: self.hosts[n as usize].addr }
             }
         };
+        let now = self.hosts[h].clock_shows(self.now);
+        self.recorded(|r| r.command(h, self.now, now, &command));
         let host = &mut self.hosts[h];
-        let now = host.clock_shows(self.now);
         let Some(node) = &mut host.node else { return };
         match (node.command(now, command), what) {
             (Ok(CommandOutcome::Joining(id)), _) => host.joining.id = Some(id),

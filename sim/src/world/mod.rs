@@ -18,7 +18,10 @@ mod tests;
 mod user;
 mod watch;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use quorate_core::{
     Counter, Limits, Name, NodeId, Record, State,
@@ -26,6 +29,7 @@ use quorate_core::{
 };
 
 use crate::{
+    corpus::Recorder,
     invariants::{Checker, Seen, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
@@ -47,6 +51,8 @@ pub struct Options {
     pub sink: Sink,
     /// Stop at the first broken invariant or expectation.
     pub stop_at_failure: bool,
+    /// Listens to what nodes are given.
+    pub recorder: Option<Arc<Mutex<Recorder>>>,
 }
 
 impl Default for Options {
@@ -56,6 +62,7 @@ impl Default for Options {
             limits: Limits::default(),
             sink: Sink::Hash,
             stop_at_failure: true,
+            recorder: None,
         }
     }
 }
@@ -177,6 +184,7 @@ pub struct World {
     genuine: BTreeSet<u64>,
     counted: [u64; Counter::ALL.len()],
     said: user::Said,
+    recorder: Option<Arc<Mutex<Recorder>>>,
 }
 
 impl World {
@@ -229,6 +237,7 @@ impl World {
             genuine: BTreeSet::new(),
             counted: [0; Counter::ALL.len()],
             said: user::Said::default(),
+            recorder: options.recorder,
             program: options.program,
             limits: options.limits,
             stop_at_failure: options.stop_at_failure,
@@ -315,6 +324,7 @@ impl World {
     }
 
     fn finish(mut self) -> Outcome {
+        self.recorded(Recorder::finish);
         for h in 1..self.hosts.len() {
             self.collect_counters(h);
             self.count_life(h);
@@ -338,6 +348,13 @@ impl World {
             measures: self.measures,
             trace,
             trace_error,
+        }
+    }
+
+    /// Tells the recorder, if somebody listens.
+    fn recorded(&self, what: impl FnOnce(&mut Recorder)) {
+        if let Some(r) = &self.recorder {
+            what(&mut r.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
