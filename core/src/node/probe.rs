@@ -14,7 +14,7 @@ use crate::{
     record::Evidence,
     stats::Counter,
     time::Instant,
-    wire::{self, Ack, Cookie, Message, Nack, NackReason, NotMe, Ping},
+    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Ping},
 };
 
 /// What a probe is for.
@@ -43,6 +43,10 @@ pub(super) struct Probe {
     unwatched: bool,
 }
 
+/// This bit of a cookie says that the ping was a repeat; a probe is known by the cookie without
+/// it. So an answer to the first ping is told from one to a later one (Karn and Partridge 1987:
+/// else the time between them would mean nothing).
+const REPEAT: Cookie = 1;
 /// Probes under way at once, of all kinds.
 const MAX_PROBES: usize = 1024;
 
@@ -69,7 +73,7 @@ impl Node {
         {
             return None;
         }
-        let cookie = self.rng.u64();
+        let cookie = self.new_cookie();
         let t = &self.cfg.tuning;
         if kind != Kind::Contact {
             self.timers.set(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
@@ -86,7 +90,8 @@ impl Node {
             unwatched: false,
         };
         self.probes.insert(cookie, probe);
-        self.send_ping(now, to, target, cookie);
+        self.transmit(Outgoing::Ping { to, target, cookie });
+        self.arm_repeat(now, cookie);
         Some(cookie)
     }
 
@@ -99,10 +104,14 @@ impl Node {
         self.on_probe_late(now, cookie);
     }
 
+    /// Of a probe or a relay.
+    pub(super) fn new_cookie(&mut self) -> Cookie {
+        self.rng.u64() & !REPEAT
+    }
+
     /// A lost packet is the likeliest reason for silence, and a ping is cheap: it is repeated
     /// until the probe ends, before and beside what helpers do.
-    fn send_ping(&mut self, now: Instant, to: SocketAddr, target: NodeId, cookie: Cookie) {
-        self.transmit(Outgoing::Ping { to, target, cookie });
+    fn arm_repeat(&mut self, now: Instant, cookie: Cookie) {
         if let Some(every) = self.repeat_every() {
             self.timers.set(Timer::ProbeRepeat(cookie), now + self.patient(every));
         }
@@ -117,7 +126,8 @@ impl Node {
     pub(super) fn on_probe_repeat(&mut self, now: Instant, cookie: Cookie) {
         let Some(target) = self.probes.get(&cookie).map(|p| p.target) else { return };
         if let Some(to) = self.table.get(target).map(|e| e.record.addr) {
-            self.send_ping(now, to, target, cookie);
+            self.transmit(Outgoing::Ping { to, target, cookie: cookie | REPEAT });
+            self.arm_repeat(now, cookie);
         }
     }
 
@@ -178,15 +188,16 @@ impl Node {
 
     pub(super) fn on_ping(&mut self, now: Instant, from: SocketAddr, p: Ping) {
         let known = self.known_at(p.from.id, from);
-        let (cookie, me) = (p.cookie, self.sender());
-        if p.target != self.me.id {
+        let cookie = p.cookie;
+        if p.target != Mark::new(cookie, self.me.id) {
+            let me = self.sender();
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
             self.transmit(Outgoing::Message { to: from, message, known: None });
             return;
         }
-        let root = self.table.digest.root();
-        let message = Message::Ack(Ack { cookie, from: me, root });
+        let (version, root) = (self.me.version, self.table.digest.root());
+        let message = Message::Ack(Ack { cookie, version, root });
         self.transmit(Outgoing::Message { to: from, message, known });
         self.tell_sender(from, p.from);
         if known.is_some() {
@@ -212,36 +223,35 @@ impl Node {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack) {
-        let expected = self.probes.get(&a.cookie).is_some_and(|p| p.target == a.from.id);
-        if !expected {
+        let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
             if !self.relay_ack(a) {
                 self.stats.count(Counter::StrayReply);
             }
             return;
-        }
-        let Some(p) = self.end_probe(a.cookie) else { return };
+        };
         if p.late && !p.unwatched {
             self.stats.count(Counter::ProbesRescued);
         }
         if p.kind == Kind::Regular {
             self.better_health();
         }
-        self.tell_sender(from, a.from);
-        if self.known_at(a.from.id, from).is_some() {
-            self.compare_root(now, a.from.id, a.root);
+        self.tell_sender(from, wire::Sender { id: p.target, version: a.version });
+        if self.known_at(p.target, from).is_some() {
+            self.compare_root(now, p.target, a.root);
         }
     }
 
     /// Somebody else is at that address: the process we knew is gone.
     pub(super) fn on_not_me(&mut self, now: Instant, n: NotMe) {
-        if self.relay_met(n.cookie, NackReason::NotMe) {
+        let cookie = n.cookie & !REPEAT;
+        if self.relay_met(cookie, NackReason::NotMe) {
             return;
         }
         let asked = |p: &Probe| p.target != n.from.id && p.kind != Kind::Contact;
-        if !self.probes.get(&n.cookie).is_some_and(asked) {
+        if !self.probes.get(&cookie).is_some_and(asked) {
             return;
         }
-        if let Some(p) = self.end_probe(n.cookie) {
+        if let Some(p) = self.end_probe(cookie) {
             self.accuse(now, p.target, Evidence::Refused, 1);
         }
     }

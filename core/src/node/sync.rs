@@ -226,7 +226,7 @@ impl Node {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
                 let root = self.table.digest.root();
-                let ack = Ack { cookie, from: self.sender(), root };
+                let ack = Ack { cookie, version: self.me.version, root };
                 self.say(id, &[Message::StreamAck(ack)]);
             }
             self.close(id);

@@ -30,7 +30,7 @@ pub use seal::{
 pub const CLAIM: u8 = 6;
 
 pub use message::{
-    Ack, BootstrapReport, Cookie, Forgotten, Hello, Leave, LeaveAck, Message, MessageError,
+    Ack, BootstrapReport, Cookie, Forgotten, Hello, Leave, LeaveAck, Mark, Message, MessageError,
     Mismatch, Nack, NackReason, NotMe, Ping, ProbeRequest, Purpose, Reject, Sender, Summaries,
     Summary, TAGS, Want, Welcome,
 };
