@@ -13,7 +13,7 @@ use crate::{
     bootstrap::{ClusterId, Memory},
     bounded::BoundedVec,
     identity::{Label, Name, NodeId, Version},
-    record::{Evidence, Record},
+    record::{Evidence, Pairs, Record},
     wire::{Key, KeyError},
 };
 
@@ -183,6 +183,10 @@ pub enum Command {
         /// Forget it at once instead of after the tombstone time.
         prune: bool,
     },
+    /// Publish these in place of what the agent said of itself so far.
+    SetTags(Pairs),
+    /// Publish these in place of what the operator said of the node so far.
+    SetMeta(Pairs),
     /// Accept what is sealed with this key, too.
     InstallKey(Key),
     /// Seal with this key from now on; it is in the keyring already.

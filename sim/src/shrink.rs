@@ -301,12 +301,14 @@ fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> boo
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],
+        Line::Protocol(p) => vec![&mut p.nodes],
         Line::At(_, action) => action_sets(action),
         Line::Expect(Expect::Within(_, Condition::Held { nodes, viewers, .. }))
         | Line::Expect(Expect::For { nodes, viewers, .. }) => match viewers {
             Viewers::Everywhere => vec![nodes],
             Viewers::On(set) => vec![nodes, set],
         },
+        Line::Expect(Expect::Within(_, Condition::Rtt { nodes, .. })) => vec![nodes],
         Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => {
             voters.iter_mut().collect()
         }
@@ -338,6 +340,8 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Leave { nodes }
         | Action::Replay { nodes, .. }
         | Action::Garbage { nodes, .. }
+        | Action::Retag { nodes }
+        | Action::Misplace { nodes }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

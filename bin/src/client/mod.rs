@@ -4,6 +4,7 @@ mod addr;
 mod bootstrap;
 mod http;
 mod members;
+mod rtt;
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
 
@@ -48,8 +49,10 @@ async fn talk(p: &Parsed, client: &Client) -> ExitCode {
     match p.spec.action {
         Action::Members => members::command(p, client).await,
         Action::Join => join(p, client).await,
+        Action::Rtt => rtt::command(p, client).await,
         Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,
+        Action::Reload => reload(client).await,
         Action::ForceLeave => force_leave(p, client).await,
         _ => info(client).await,
     }
@@ -79,6 +82,13 @@ async fn leave(client: &Client) -> ExitCode {
     match client.send(Method::PUT, "/v1/agent/leave", CHANGE_TIMEOUT).await {
         Ok(_) => cli::print("Graceful leave complete\n"),
         Err(e) => cli::fail(&format!("Error leaving: {e}")),
+    }
+}
+
+async fn reload(client: &Client) -> ExitCode {
+    match client.send(Method::PUT, "/v1/agent/reload", READ_TIMEOUT).await {
+        Ok(_) => cli::print("Configuration reload triggered\n"),
+        Err(e) => cli::fail(&format!("Error reloading: {e}")),
     }
 }
 

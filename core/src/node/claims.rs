@@ -212,6 +212,7 @@ impl Node {
     /// Takes a member off the list; its version stays remembered.
     pub(super) fn forget(&mut self, id: NodeId) {
         self.drop_suspicion(id);
+        self.vivaldi.forget(id);
         if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
             self.revision += 1;
             self.event(Event::Reaped { record: e.record });
@@ -295,9 +296,7 @@ impl Node {
             "a version only rises"
         );
         let old = self.me.version;
-        let mut me = (*self.me).clone();
-        me.version = version;
-        self.me = Arc::new(me);
+        self.me = Arc::new(self.record_at(version));
         self.table.digest.remove(self.me.id, old, State::Alive);
         self.table.digest.add(self.me.id, version, State::Alive);
         self.revision += 1;

@@ -4,7 +4,7 @@
 //! in `finish`, which lets fresh news out.
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
+//! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads; `streams` and `sync` exchange in bulk;
 //! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
 //! `timers` are the data.
 
@@ -16,6 +16,7 @@ mod leave;
 mod probe;
 mod random;
 mod relay;
+mod retag;
 mod sealing;
 mod streams;
 mod suspicion;
@@ -23,6 +24,8 @@ mod sync;
 mod table;
 mod timers;
 mod upkeep;
+mod versions;
+mod vivaldi;
 mod watch;
 
 use alloc::{
@@ -48,9 +51,8 @@ use crate::{
 use drain::Outgoing;
 use random::Random;
 use timers::{Timer, Timers};
+pub(crate) use versions::SPOKEN;
 
-/// Oldest and newest protocol version spoken here.
-const PROTOCOL: (u8, u8) = (1, 1);
 /// Stronger claims sent back to whoever is behind, per gossip tick.
 const REPLIES_PER_TICK: u32 = 32;
 
@@ -118,6 +120,7 @@ pub struct Node {
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
+    vivaldi: vivaldi::Vivaldi,
     queue: gossip::Queue,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
@@ -157,7 +160,7 @@ impl Node {
             name: config.name.clone(),
             addr: config.addr,
             role: config.role,
-            protocol: PROTOCOL,
+            protocol: config.tuning.protocol,
             tags: config.tags.clone(),
             meta: config.meta.clone(),
         });
@@ -186,6 +189,7 @@ impl Node {
             watches: watch::Watches::default(),
             leaving: None,
             rejoin,
+            vivaldi: vivaldi::Vivaldi::default(),
             queue: gossip::Queue::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
@@ -259,7 +263,12 @@ impl Node {
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
         match m {
             Message::Ping(p) => self.on_ping(now, from, p),
-            Message::Ack(a) => self.on_ack(now, from, a),
+            Message::Ack(a) => self.on_ack(now, from, a, None),
+            // As a program that does not know it would.
+            Message::PlacedAck(_) if self.cfg.tuning.protocol.1 < versions::PLACED_ACKS => {
+                self.stats.count(Counter::UnknownTag);
+            }
+            Message::PlacedAck(a) => self.on_ack(now, from, a.ack, Some(a.place)),
             Message::NotMe(n) => self.on_not_me(now, n),
             Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
             Message::Nack(n) => self.on_nack(now, n),
@@ -346,6 +355,16 @@ impl Node {
             }
             Command::ForceLeave { name, prune } => {
                 self.force_leave(now, name, prune)?;
+                CommandOutcome::Done
+            }
+            Command::SetTags(tags) => {
+                self.cfg.tags = tags;
+                self.publish_changes(now);
+                CommandOutcome::Done
+            }
+            Command::SetMeta(meta) => {
+                self.cfg.meta = meta;
+                self.publish_changes(now);
                 CommandOutcome::Done
             }
             Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {

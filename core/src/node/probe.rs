@@ -8,13 +8,14 @@ use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing, Timer, streams::Role};
 use crate::{
+    coordinate::Place,
     identity::NodeId,
     output::{StreamError, StreamId},
     planted::Bug,
     record::Evidence,
     stats::Counter,
     time::Instant,
-    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Ping},
+    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Ping, PlacedAck},
 };
 
 /// What a probe is for.
@@ -32,6 +33,8 @@ pub(super) enum Kind {
 pub(super) struct Probe {
     target: NodeId,
     kind: Kind,
+    /// When the first ping left.
+    sent: Instant,
     /// The direct ping was not answered in time.
     late: bool,
     helpers: u32,
@@ -82,6 +85,7 @@ impl Node {
         let probe = Probe {
             target,
             kind,
+            sent: now,
             late: false,
             helpers: 0,
             nacks: Vec::new(),
@@ -197,7 +201,13 @@ impl Node {
             return;
         }
         let (version, root) = (self.me.version, self.table.digest.root());
-        let message = Message::Ack(Ack { cookie, version, root });
+        let ack = Ack { cookie, version, root };
+        // A stranger is not told where we are.
+        let message =
+            match self.own_place().filter(|_| known.is_some() && self.takes_placed_acks(p.from)) {
+                Some(place) => Message::PlacedAck(PlacedAck { ack, place }),
+                None => Message::Ack(ack),
+            };
         self.transmit(Outgoing::Message { to: from, message, known });
         self.tell_sender(from, p.from);
         if known.is_some() {
@@ -222,7 +232,7 @@ impl Node {
         self.table.get(id).filter(|e| e.is_live() && e.record.addr == from).map(|_| id)
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack) {
+    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack, place: Option<Place>) {
         let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
             if !self.relay_ack(a) {
                 self.stats.count(Counter::StrayReply);
@@ -237,6 +247,10 @@ impl Node {
         }
         self.tell_sender(from, wire::Sender { id: p.target, version: a.version });
         if self.known_at(p.target, from).is_some() {
+            if let Some(place) = place {
+                let first = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
+                self.learn_place(p.target, place, first.then(|| now.since(p.sent)));
+            }
             self.compare_root(now, p.target, a.root);
         }
     }

@@ -12,11 +12,12 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
-    LocalState, Node, PROTOCOL,
+    LocalState, Node,
     claims::Origin,
     probe::Kind,
     streams::{Conn, Role},
     timers::Timer,
+    versions::common,
 };
 use crate::{
     bounded::BoundedVec,
@@ -213,7 +214,7 @@ impl Node {
             ) if a.cookie == *cookie => {
                 let remote = c.remote;
                 self.close(id);
-                self.on_ack(now, remote, a);
+                self.on_ack(now, remote, a, None);
             }
             _ => {
                 self.stats.count(Counter::DropMalformed);
@@ -262,9 +263,9 @@ impl Node {
         if self.state != LocalState::Running {
             return Some(Reject::Unavailable);
         }
-        let (min, max) = h.record.protocol;
-        if max < PROTOCOL.0 || min > PROTOCOL.1 {
-            return Some(Reject::Incompatible { min: PROTOCOL.0, max: PROTOCOL.1 });
+        let (min, max) = self.cfg.tuning.protocol;
+        if common((min, max), h.record.protocol).is_none() {
+            return Some(Reject::Incompatible { min, max });
         }
         if h.purpose != Purpose::Join {
             return None;

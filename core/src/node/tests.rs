@@ -11,7 +11,9 @@ use core::{net::SocketAddr, time::Duration};
 use crate::*;
 
 mod bootstrap;
+mod retag;
 mod sealing;
+mod versions;
 mod watch;
 
 struct Host {

@@ -9,6 +9,7 @@ use super::strict;
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
+    coordinate::Place,
     identity::{Label, Name, NodeId, Version},
     record::{Claim, Record, State},
 };
@@ -69,6 +70,16 @@ pub struct Ack {
     /// Digest of its member list; 0 when relayed.
     #[serde(with = "postcard::fixint::le")]
     pub root: u64,
+}
+
+/// Yes, and where that is in the space of round trips. Only for live members, and only from the
+/// member itself: a relayed answer has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedAck {
+    /// As without.
+    pub ack: Ack,
+    /// Where the answering member is.
+    pub place: Place,
 }
 
 /// Somebody else is here.
@@ -335,6 +346,7 @@ messages! {
     7 Leave(Leave) "a leave to be confirmed",
     8 LeaveAck(LeaveAck) "confirms a leave",
     9 BootstrapReport(BootstrapReport) "where a server stands in the bootstrap agreement",
+    10 PlacedAck(PlacedAck) "answer to a probe, with the network coordinate",
     16 Hello(Hello) "opens a stream",
     17 Welcome(Welcome) "accepts a stream",
     18 Reject(Reject) "refuses a stream",

@@ -56,6 +56,7 @@ fn samples() -> Vec<Message> {
             ask: true,
             memory: memory(),
         }),
+        Message::PlacedAck(PlacedAck { ack, place: Place::from(&Coordinate::ORIGIN) }),
         Message::Hello(Hello {
             purpose: Purpose::Probe { cookie: 3, target: id },
             record: r.clone(),
@@ -219,7 +220,7 @@ proptest! {
 
     #[test]
     fn damaged_bodies_decode_to_nothing_or_to_themselves(
-        n in 0usize..19,
+        n in 0usize..23,
         at in any::<prop::sample::Index>(),
         x in 1u8..,
     ) {

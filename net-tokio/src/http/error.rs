@@ -69,6 +69,9 @@ pub enum ApiError {
     /// No address of a join worked; the text has one entry per address.
     #[error("{0}")]
     Join(String),
+    /// The configuration was not taken; the old one stays.
+    #[error("{0}")]
+    Reload(String),
     /// The node refused a command.
     #[error("agent: {0}")]
     Command(CommandError),
@@ -93,6 +96,7 @@ impl ApiError {
             Self::Datacenter
             | Self::Join(_)
             | Self::Command(_)
+            | Self::Reload(_)
             | Self::UnknownName(_)
             | Self::Stopped
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

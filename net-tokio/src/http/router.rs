@@ -41,10 +41,14 @@ pub(crate) enum Action {
     Host,
     /// `agent/metrics`.
     Metrics,
+    /// `coordinate/nodes` and `coordinate/node`.
+    Coordinates,
     /// `agent/join`.
     Join,
     /// `agent/leave`.
     Leave,
+    /// `agent/reload`.
+    Reload,
     /// `agent/force-leave`.
     ForceLeave,
 }
@@ -92,12 +96,16 @@ routes! {
         "counters and gauges; `?format=prometheus`";
     PUT "/v1/agent/join/{address}" Handler::Action(Action::Join), "join the cluster of a member";
     PUT "/v1/agent/leave" Handler::Action(Action::Leave), "leave the cluster and end";
+    PUT "/v1/agent/reload" Handler::Action(Action::Reload), "read the configuration again";
     PUT "/v1/agent/force-leave/{node}" Handler::Action(Action::ForceLeave),
         "declare a failed member as left; `?prune` forgets it";
     GET "/v1/catalog/datacenters" Handler::Blocking(catalog::datacenters), "the datacenters";
     GET "/v1/catalog/nodes" Handler::Blocking(catalog::nodes),
         "members that have not left; `?node-meta=k:v`";
     GET "/v1/catalog/node/{node}" Handler::Blocking(catalog::node), "one member, its services";
+    GET "/v1/coordinate/nodes" Handler::Action(Action::Coordinates),
+        "network coordinates of the members that this agent heard";
+    GET "/v1/coordinate/node/{node}" Handler::Action(Action::Coordinates), "that of one member";
     GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
     GET "/v1/health/state/{state}" Handler::Blocking(health::state),
         "the checks in a state: any, passing, warning, critical";

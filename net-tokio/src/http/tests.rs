@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    handle::{AgentHandle, HandleParts, Request, RequestError},
+    handle::{AgentHandle, Coordinates, HandleParts, Request, RequestError},
     http::{HttpConfig, api::Api, join_failure, join_failures, reply::Reply},
     view::{AgentInfo, Member, Status, View},
 };
@@ -94,6 +94,8 @@ pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<St
                     let unknown = RequestError::Command(CommandError::UnknownMember(name.clone()));
                     reply.send(if name.as_str() == "x" { Err(unknown) } else { Ok(()) }).unwrap();
                 }
+                Request::SetMeta { reply, .. } => reply.send(Ok(())).unwrap(),
+                Request::Coordinates { reply } => reply.send(Coordinates::default()).unwrap(),
                 Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
             }
         }

@@ -62,6 +62,8 @@ pub enum Line {
     Clock(ClockLine),
     /// What a server was told, unlike the others.
     Server(ServerLine),
+    /// Which protocol versions nodes speak, from the start.
+    Protocol(ProtocolLine),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -135,6 +137,15 @@ pub struct ServerLine {
     pub bootstrap: bool,
 }
 
+/// `protocol n3 1..2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolLine {
+    /// Which nodes.
+    pub nodes: NodeSet,
+    /// Oldest and newest version.
+    pub range: (u8, u8),
+}
+
 /// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
@@ -163,6 +174,8 @@ pub struct StartOptions {
     pub new_address: bool,
     /// With another node's name.
     pub name: Option<NodeNo>,
+    /// A program that speaks these protocol versions: oldest and newest.
+    pub protocol: Option<(u8, u8)>,
     /// Whom to join.
     pub join: Option<NodeSet>,
 }
@@ -213,6 +226,10 @@ pub enum Action {
     Replay { nodes: NodeSet, window: Time },
     /// `garbage n2 100`
     Garbage { nodes: NodeSet, count: u32 },
+    /// `retag n2`: it publishes other metadata.
+    Retag { nodes: NodeSet },
+    /// `misplace n3`: from now on its answers say that it is somewhere far away.
+    Misplace { nodes: NodeSet },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
 }
@@ -252,6 +269,9 @@ pub enum Condition {
     /// `quorum n1 n2 n3`: this voter set; without nodes: one and the same on all servers that can
     /// reach each other.
     Quorum { voters: Option<NodeSet> },
+    /// `rtt n1 n2 20%`: the round trip between any two of them, as estimated at the first from
+    /// coordinates, is that of the link within so much.
+    Rtt { nodes: NodeSet, off: Rate },
 }
 
 /// A line that is checked. The example shows each field.

@@ -37,6 +37,7 @@ impl fmt::Display for Line {
             Self::Link(l) => write!(f, "link {l}"),
             Self::Clock(c) => write!(f, "clock {c}"),
             Self::Server(s) => write!(f, "server {s}"),
+            Self::Protocol(p) => write!(f, "protocol {} {}..{}", p.nodes, p.range.0, p.range.1),
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -162,6 +163,9 @@ impl fmt::Display for StartOptions {
         if self.new_address {
             f.write_str(" at new-address")?;
         }
+        if let Some((min, max)) = self.protocol {
+            write!(f, " protocol {min}..{max}")?;
+        }
         if let Some(n) = self.name {
             write!(f, " as {n}")?;
         }
@@ -207,6 +211,8 @@ impl fmt::Display for Action {
             Self::ForceLeave { nodes, on: Some(on) } => write!(f, "force-leave {nodes} on {on}"),
             Self::Replay { nodes, window } => write!(f, "replay {nodes} {window}"),
             Self::Garbage { nodes, count } => write!(f, "garbage {nodes} {count}"),
+            Self::Retag { nodes } => write!(f, "retag {nodes}"),
+            Self::Misplace { nodes } => write!(f, "misplace {nodes}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
         }
     }
@@ -228,6 +234,7 @@ impl fmt::Display for Condition {
             Self::Held { nodes, held, viewers } => write!(f, "{nodes} {held} {viewers}"),
             Self::Quorum { voters: None } => f.write_str("quorum"),
             Self::Quorum { voters: Some(set) } => write!(f, "quorum {set}"),
+            Self::Rtt { nodes, off } => write!(f, "rtt {nodes} {off}"),
         }
     }
 }

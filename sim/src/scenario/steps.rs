@@ -10,7 +10,7 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage` or `disk`";
+    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace` or `disk`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -29,7 +29,7 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         }
         "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
         | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
-        | "disk" => of_nodes(word, w),
+        | "retag" | "misplace" | "disk" => of_nodes(word, w),
         _ => Err(error),
     }
 }
@@ -69,6 +69,8 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
         "force-leave" => Action::ForceLeave { nodes, on: on(w)? },
         "replay" => Action::Replay { nodes, window: w.positive_time()? },
         "garbage" => Action::Garbage { nodes, count: small(w.number(1, 100_000)?) },
+        "retag" => Action::Retag { nodes },
+        "misplace" => Action::Misplace { nodes },
         _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
     })
 }
@@ -102,6 +104,9 @@ fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError>
             w.need("new-address")?;
             o.new_address = true;
         }
+    }
+    if w.take("protocol") {
+        o.protocol = Some(parse::versions(w)?);
     }
     if w.take("as") {
         o.name = Some(NodeNo(w.value("a node such as n2", lex::node)?));
@@ -137,6 +142,8 @@ impl Action {
             | Self::Leave { nodes }
             | Self::Replay { nodes, .. }
             | Self::Garbage { nodes, .. }
+            | Self::Retag { nodes }
+            | Self::Misplace { nodes }
             | Self::Disk { nodes, .. } => vec![nodes],
         }
     }

@@ -124,6 +124,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Link(l) => link(l),
         Line::Clock(c) => clock(c),
         Line::Server(_) => Err("its agents are all told the same"),
+        Line::Protocol(_) => Err("its agents all speak the same"),
         Line::At(_, a) => action(a),
         Line::Expect(e) => expect(e),
     }
@@ -155,6 +156,8 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
         Action::Starve { .. } => Err("the processor cannot be made scarce"),
+        Action::Retag { .. } => Err("its agents publish what they were started with"),
+        Action::Misplace { .. } => Err("its packets are not rewritten"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Join { .. }
         | Action::Partition { .. }
@@ -179,6 +182,7 @@ fn expect(e: &Expect) -> Result<(), &'static str> {
         Expect::Within(_, Condition::Quorum { .. }) | Expect::NeverQuorum => {
             Err("the quorum of an agent is not looked at")
         }
+        Expect::Within(_, Condition::Rtt { .. }) => Err("coordinates are not looked at"),
         Expect::Sometimes(Goal::Named(i)) => match GOALS.get(*i) {
             Some((name, _, GoalSource::Events)) if !SEEN_GOALS.contains(name) => {
                 Err("this does not show in the view of an agent")

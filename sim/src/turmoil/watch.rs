@@ -78,7 +78,7 @@ impl Runner<'_> {
                 self.is_held_by_all(nodes, *held, false, viewers)
             }
             // Refused when the plan was made.
-            Condition::Quorum { .. } => Ok(()),
+            Condition::Quorum { .. } | Condition::Rtt { .. } => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
-    StreamEvent, StreamId,
+    StreamEvent, StreamId, Tuning,
 };
 use siphasher::sip::SipHasher13;
 
@@ -22,7 +22,7 @@ use crate::{
     disk::{AtCrash, Found},
     invariants,
     keyed::Purpose,
-    scenario::StartOptions,
+    scenario::{Line, StartOptions},
     trace::Kind,
 };
 
@@ -105,9 +105,20 @@ impl World {
             meta: Pairs::default(),
             durable,
             rejoin_after_leave: false,
-            tuning: self.program.tuning.clone(),
+            tuning: self.tuning(h),
             limits: self.limits.clone(),
         }
+    }
+
+    /// The program's constants, and the versions that the scenario says.
+    fn tuning(&self, h: usize) -> Tuning {
+        let tuning = self.program.tuning.clone();
+        let told = self.scenario.lines.iter().rev().find_map(|l| match l {
+            Line::Protocol(p) if p.nodes.contains(self.hosts[h].number) => Some(p.range),
+            _ => None,
+        });
+        let protocol = self.hosts[h].protocol.or(told).unwrap_or(tuning.protocol);
+        Tuning { protocol, ..tuning }
     }
 
     /// The process on `h` ends; its host stays, or falls silent.
@@ -431,6 +442,10 @@ impl World {
     fn obeys(&mut self, h: usize, what: &Order) {
         let command = match what {
             Order::Leave => Command::Leave,
+            Order::Retag(n) => match Pairs::new([("retag", n.to_string())]) {
+                Ok(meta) => Command::SetMeta(meta),
+                Err(_) => return,
+            },
             Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
             Order::Join => {
                 let joining = &mut self.hosts[h].joining;

@@ -46,6 +46,8 @@ pub(super) enum Order {
     Join,
     /// Leave.
     Leave,
+    /// Publish other metadata: the number.
+    Retag(u64),
     /// Declare these names as left.
     ForceLeave(Name),
 }
@@ -136,6 +138,10 @@ pub(super) struct Host {
     pub delivered: BTreeSet<u64>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
+    /// The protocol versions of its program, if the scenario says.
+    pub protocol: Option<(u8, u8)>,
+    /// Its answers say that it is far away.
+    pub misplaced: bool,
     /// The node's revision when it was last looked at.
     pub revision: u64,
     /// Its own version when it was last looked at; none before it took part.
@@ -187,6 +193,8 @@ impl Host {
             delivered: BTreeSet::new(),
             joining: Joining::default(),
             flapping: None,
+            misplaced: false,
+            protocol: None,
             revision: 0,
             published: None,
             memory: None,
