@@ -4,7 +4,8 @@
 //! in `finish`, which lets fresh news out.
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads; `streams` and `sync` exchange in bulk;
+//! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads;
+//! `streams` and `sync` exchange in bulk; `versions` knows who understands what;
 //! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
 //! `timers` are the data.
 

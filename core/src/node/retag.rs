@@ -1,5 +1,5 @@
-//! Tags and meta that change while the node runs: a new version carries them, as for anything that a
-//! member publishes (S4: one content per version).
+//! Tags and meta that change while the node runs: a new version carries them, as for anything that
+//! a member publishes (S4: one content per version).
 
 use super::{LocalState, Node};
 use crate::{identity::Version, record::Record, time::Instant};

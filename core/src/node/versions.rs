@@ -1,10 +1,10 @@
-//! Protocol versions in a mixed cluster. Each record says which range its member speaks; two members
-//! use the newest that both speak, and who has none in common with a cluster cannot join it.
+//! Protocol versions in a mixed cluster. Each record says which range its member speaks; two
+//! members use the newest that both speak, and who has none in common with a cluster cannot join.
 //!
-//! What is new comes as a new message with a new tag, which older members skip and count: bodies have
-//! one encoding and never grow. A member is sent a newer message only once its record says that it
-//! understands it; what is gossiped must be understood by all, so a new kind of it would wait until
-//! every live member's record does.
+//! What is new comes as a new message with a new tag, which older members skip and count: bodies
+//! have one encoding and never grow. A member is sent a newer message only once its record says
+//! that it understands it; what is gossiped must be understood by all, so a new kind of it would
+//! wait until every live member's record does.
 //!
 //! Version 1: all but what follows. Version 2: `PlacedAck`.
 

@@ -88,8 +88,12 @@ pub(crate) fn nearest_first(
         AGENT => info.id,
         name => view.by_name(name)?.record.id,
     };
-    let from = known.of(from)?;
-    let far = |m: &Member| known.of(m.record.id).map(|c| from.distance(c));
+    let at = known.of(from)?;
+    // Nobody is nearer to a node than itself, whatever its height says.
+    let far = |m: &Member| match m.record.id {
+        id if id == from => Some(Duration::ZERO),
+        id => known.of(id).map(|c| at.distance(c)),
+    };
     Some(view.sorted_by(|a, b| later(far(a), far(b))))
 }
 
