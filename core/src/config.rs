@@ -5,6 +5,7 @@ use core::{net::SocketAddr, time::Duration};
 use crate::{
     bootstrap::MAX_VOTERS,
     identity::{Label, Name},
+    node::SPOKEN,
     output::Durable,
     record::{Pairs, Role},
     wire::Keyring,
@@ -99,6 +100,10 @@ pub struct Tuning {
     pub stream_timeout: Duration,
     /// A leave ends within this, confirmed or not.
     pub leave_timeout: Duration,
+    /// Oldest and newest protocol version to speak; within what this code speaks (1 to 2).
+    pub protocol: (u8, u8),
+    /// Measure round trips, and tell where we are in answers to pings (network coordinates).
+    pub coordinates: bool,
     /// Being this late for a deadline means that the process was away.
     pub pause_threshold: Duration,
     /// A rule to break, for tests of the simulator.
@@ -153,6 +158,8 @@ impl Default for Tuning {
             tombstone_timeout: Duration::from_secs(24 * 3600),
             stream_timeout: Duration::from_secs(10),
             leave_timeout: Duration::from_millis(900),
+            protocol: SPOKEN,
+            coordinates: true,
             pause_threshold: Duration::from_millis(1500),
             #[cfg(feature = "planted-bugs")]
             bug: None,
@@ -264,6 +271,10 @@ impl Config {
         }
         if t.probe_timeout >= t.probe_interval {
             return Err(ConfigError::Tuning("the probe timeout must be below the probe interval"));
+        }
+        let (min, max) = t.protocol;
+        if min > max || min < SPOKEN.0 || max > SPOKEN.1 {
+            return Err(ConfigError::Tuning("protocol versions 1 to 2 are spoken here"));
         }
         let l = &self.limits;
         if l.datagram_bytes < 1400 {

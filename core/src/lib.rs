@@ -25,6 +25,7 @@ extern crate std;
 mod bootstrap;
 mod bounded;
 mod config;
+mod coordinate;
 mod digest;
 mod event;
 mod identity;
@@ -41,6 +42,7 @@ pub mod wire;
 pub use bootstrap::{Attempt, Ballot, ClusterId, MAX_VOTERS, Memory, Outcome, Stage, Voter};
 pub use bounded::{BoundedBytes, BoundedString, BoundedVec, TooLong};
 pub use config::{Config, ConfigError, Limits, Patience, Tuning};
+pub use coordinate::{Coordinate, DIMENSIONS, Place};
 pub use event::{
     ANSWER_BYTES, ASKED_QUERIES, Answer, EVENT_BYTES, EVENT_QUEUE, EVENT_WINDOW, EventId,
     EventName, OWN_QUERIES, Payload, QUERY_TIMEOUT_MS, Query, QueryFilter, QueryReceipt,

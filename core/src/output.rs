@@ -14,7 +14,7 @@ use crate::{
     bounded::BoundedVec,
     event::{ANSWER_BYTES, EVENT_BYTES, EventId, Query, QueryFilter, UserEvent},
     identity::{Label, Name, NodeId, Version},
-    record::{Evidence, Record},
+    record::{Evidence, Pairs, Record},
     wire::{Key, KeyError},
 };
 
@@ -213,6 +213,10 @@ pub enum Command {
         /// What to say: at most [`ANSWER_BYTES`] bytes.
         payload: Vec<u8>,
     },
+    /// Publish these in place of what the agent said of itself so far.
+    SetTags(Pairs),
+    /// Publish these in place of what the operator said of the node so far.
+    SetMeta(Pairs),
     /// Accept what is sealed with this key, too.
     InstallKey(Key),
     /// Seal with this key from now on; it is in the keyring already.

@@ -47,6 +47,10 @@ counters! {
     DropMalformed = "drop_malformed",
     /// Messages with a tag that this version does not know (skipped).
     UnknownTag = "unknown_tag",
+    /// Coordinates that are out of bounds, or round trips of more than 10 s.
+    DropCoordinate = "drop_coordinate",
+    /// Round trips measured, each of which moved our coordinate.
+    RoundTrips = "round_trips",
     /// Pings for another node id than ours.
     WrongTarget = "wrong_target",
     /// Acks and nacks that nobody waited for, bootstrap reports of strangers or of an earlier life

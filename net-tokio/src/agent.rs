@@ -347,7 +347,7 @@ fn start_http(
     if let Some(dns) = dns.map(DnsServer::counters) {
         counters.push(Arc::new(move || dns.iter().collect::<Vec<_>>()));
     }
-    let config =
-        HttpConfig { data_dir: config.data_dir.clone(), counters, ..HttpConfig::default() };
+    let (data_dir, reload) = (config.data_dir.clone(), config.reload.clone());
+    let config = HttpConfig { data_dir, counters, reload, ..HttpConfig::default() };
     Some(HttpServer::start(handle.clone(), listeners, config))
 }

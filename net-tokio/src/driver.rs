@@ -32,7 +32,7 @@ use crate::{
     agent::Stopped,
     clock::Clock,
     counters::{IoCounters, count},
-    handle::{Request, RequestError},
+    handle::{Coordinates, Request, RequestError},
     persist::Writer,
     transport::{Net, Udp},
     user::{EventLog, Talk},
@@ -295,6 +295,13 @@ impl<N: Net, C: Clock> Driver<N, C> {
             Request::Fire { event, reply } => Talk::fire(&mut self.node, now, *event, reply),
             Request::Query { query, reply } => {
                 self.talk.ask(&mut self.node, now, *query, reply);
+            }
+            Request::SetMeta { meta, reply } => {
+                let done = self.node.command(now, Command::SetMeta(meta));
+                drop(reply.send(done.map(|_| ()).map_err(RequestError::from)));
+            }
+            Request::Coordinates { reply } => {
+                drop(reply.send(Coordinates::of_node(&self.node)));
             }
             Request::Stats { reply } => drop(reply.send(Box::new(self.node.stats().clone()))),
         }

@@ -1,9 +1,9 @@
 //! How everything but the driver talks to the agent: reads from the view, commands by message.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use quorate_core::{CommandError, JoinError, Name, Stats};
+use quorate_core::{CommandError, Coordinate, JoinError, Name, Node, NodeId, Pairs, Stats};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -57,6 +57,43 @@ pub enum Request {
         /// A copy of them.
         reply: oneshot::Sender<Box<Stats>>,
     },
+    /// Publish other metadata of the node.
+    SetMeta {
+        /// All of it.
+        meta: Pairs,
+        /// Done, or why not.
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// Where this agent and the members that it heard are.
+    Coordinates {
+        /// A copy of them.
+        reply: oneshot::Sender<Coordinates>,
+    },
+}
+
+/// Where members are, as this agent heard it from each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coordinates(BTreeMap<NodeId, Coordinate>);
+
+impl Coordinates {
+    /// Those of an agent and of others.
+    pub fn new(
+        local: NodeId,
+        own: Coordinate,
+        others: impl IntoIterator<Item = (NodeId, Coordinate)>,
+    ) -> Self {
+        Self(others.into_iter().chain([(local, own)]).collect())
+    }
+
+    /// All that the node knows.
+    pub(crate) fn of_node(node: &Node) -> Self {
+        Self::new(node.local().record.id, node.coordinate(), node.coordinates())
+    }
+
+    /// Where a member is, if it was heard.
+    pub fn of(&self, id: NodeId) -> Option<&Coordinate> {
+        self.0.get(&id)
+    }
 }
 
 /// Why a command did not work. Nothing has changed unless the variant says so.
@@ -186,6 +223,21 @@ impl AgentHandle {
         let query = Box::new((name, payload, timeout));
         let asked = self.ask(|reply| Request::Query { query, reply }).await;
         asked.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Publishes other metadata of the node, in place of what it had.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`] if it is leaving, or [`RequestError::Stopped`].
+    pub async fn set_meta(&self, meta: Pairs) -> Result<(), RequestError> {
+        self.ask(|reply| Request::SetMeta { meta, reply })
+            .await
+            .unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Where the members are, unless the agent is gone.
+    pub async fn coordinates(&self) -> Option<Coordinates> {
+        self.ask(|reply| Request::Coordinates { reply }).await
     }
 
     /// The node's counters, unless the agent is gone.

@@ -12,6 +12,7 @@ mod api;
 mod bootstrap;
 mod cache;
 mod catalog;
+mod coordinate;
 mod error;
 mod event;
 mod health;
@@ -29,12 +30,17 @@ mod tests;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::{mpsc, oneshot};
+
 pub use api::{join_failure, join_failures, resolve_failure};
 pub use error::ApiError;
 pub use metrics::{CounterSource, HttpCounter, HttpCounters};
 pub use query::{DurationError, parse_duration};
 pub use router::routes_as_markdown;
 pub use server::{HttpServer, HttpStreams};
+
+/// Asks whoever read the configuration to read it again; the answer says what was wrong.
+pub type ReloadSender = mpsc::Sender<oneshot::Sender<Result<(), String>>>;
 
 /// Limits of the server, and what it shows beside the view.
 #[derive(Clone)]
@@ -57,6 +63,8 @@ pub struct HttpConfig {
     pub data_dir: Option<PathBuf>,
     /// Counters to show in `agent/metrics` beside the node's and the server's own.
     pub counters: Vec<Arc<dyn CounterSource>>,
+    /// Where `agent/reload` goes; `None`: there is nothing to reload.
+    pub reload: Option<ReloadSender>,
 }
 
 impl Default for HttpConfig {
@@ -71,6 +79,7 @@ impl Default for HttpConfig {
             shutdown_grace: Duration::from_millis(500),
             data_dir: None,
             counters: Vec::new(),
+            reload: None,
         }
     }
 }
@@ -87,6 +96,7 @@ impl fmt::Debug for HttpConfig {
             .field("shutdown_grace", &self.shutdown_grace)
             .field("data_dir", &self.data_dir)
             .field("counters", &self.counters.len())
+            .field("reload", &self.reload.is_some())
             .finish()
     }
 }

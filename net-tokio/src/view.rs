@@ -101,6 +101,21 @@ impl View {
         Self { index, local_id, label, members, by_name, by_ip, bootstrap }
     }
 
+    /// The same, with the members in another order; equal ones stay as they are.
+    #[must_use]
+    pub fn sorted_by(&self, order: impl FnMut(&Member, &Member) -> std::cmp::Ordering) -> Self {
+        let mut out = self.clone();
+        out.members.sort_by(order);
+        let places: BTreeMap<NodeId, usize> =
+            out.members.iter().enumerate().map(|(i, m)| (m.record.id, i)).collect();
+        let moved = |i: &mut usize| {
+            let id = self.members.get(*i).map(|m| m.record.id);
+            *i = id.and_then(|id| places.get(&id)).copied().unwrap_or(*i);
+        };
+        out.by_name.values_mut().chain(out.by_ip.values_mut()).for_each(moved);
+        out
+    }
+
     /// The same, with what is known of the bootstrap quorum.
     #[must_use]
     pub fn with_bootstrap(self, bootstrap: BootstrapStatus) -> Self {

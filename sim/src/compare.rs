@@ -32,6 +32,7 @@ pub fn profiles() -> Vec<Profile> {
 /// last node, `{half}` and `{rest}` are halves of the cluster.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
+    (REST, ""),
     ("loss-10", "at 30s net loss 10%\n"),
     ("loss-30", "at 30s net loss 30%\n"),
     ("crash", "at 30s crash n{last}\n"),
@@ -43,6 +44,10 @@ pub const CASES: &[(&str, &str)] = &[
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
 ];
 
+/// The case in which only what is sent from 80 s to 200 s of a quiet run is measured.
+pub const REST: &str = "rest";
+/// What each of its two runs waits for; the shorter one is taken from the longer one.
+const REST_TAILS: [&str; 2] = ["for 79s n1 not left on n1\n", "for 199s n1 not left on n1\n"];
 /// What is left to run after the case's own lines.
 const TAIL: &str = "within 120s converged\nfor 60s n1 not left on n1\n";
 
@@ -89,7 +94,12 @@ pub fn compare(what: &Comparison, mut progress: impl FnMut()) -> Vec<Row> {
             for profile in profiles() {
                 let mut all = Vec::new();
                 for seed in 1..=what.seeds {
-                    all.extend(measure(size, lines, seed, &profile.tuning));
+                    let (n, tuning) = (size.max(2), &profile.tuning);
+                    all.extend(if case == REST {
+                        rest(n, seed, tuning)
+                    } else {
+                        measure(&scenario(n, lines, TAIL, seed), tuning)
+                    });
                     progress();
                 }
                 rows.push(row(case, size, profile.name, &all));
@@ -105,8 +115,8 @@ pub fn runs(what: &Comparison) -> u64 {
     (cases * what.sizes.len() * profiles().len()) as u64 * what.seeds
 }
 
-/// The scenario of one run.
-pub fn scenario(size: u32, lines: &str, seed: u64) -> String {
+/// The scenario of one run; `tail` is what it waits for after the case's `lines`.
+pub fn scenario(size: u32, lines: &str, tail: &str, seed: u64) -> String {
     let half = size / 2;
     let lines = lines
         .replace("{last}", &size.to_string())
@@ -114,13 +124,25 @@ pub fn scenario(size: u32, lines: &str, seed: u64) -> String {
         .replace("{rest}", &format!("n{}..n{size}", half + 1));
     format!(
         "cluster {size} servers {} seed {seed}\nat 1s join all via n1\nwithin 30s converged\n\
-         {lines}{TAIL}",
+         {lines}{tail}",
         size.min(3)
     )
 }
 
-fn measure(size: u32, lines: &str, seed: u64, tuning: &Tuning) -> Option<Measures> {
-    let scenario = Scenario::parse(&scenario(size.max(2), lines, seed)).ok()?;
+/// What a formed cluster does when nothing happens: equal seeds are equal for as long as the
+/// shorter run lasts.
+fn rest(size: u32, seed: u64, tuning: &Tuning) -> Option<Measures> {
+    let [early, late] = REST_TAILS.map(|tail| measure(&scenario(size, "", tail, seed), tuning));
+    let (early, mut late) = (early?, late?);
+    late.datagrams -= early.datagrams;
+    late.datagram_bytes -= early.datagram_bytes;
+    late.stream_bytes -= early.stream_bytes;
+    late.node_ns -= early.node_ns;
+    Some(late)
+}
+
+fn measure(text: &str, tuning: &Tuning) -> Option<Measures> {
+    let scenario = Scenario::parse(text).ok()?;
     let options = Options {
         program: Program::tuned(tuning.clone()),
         sink: Sink::Hash,
@@ -231,7 +253,7 @@ mod tests {
     #[test]
     fn every_case_is_a_scenario() {
         for (name, lines) in CASES {
-            let text = scenario(8, lines, 1);
+            let text = scenario(8, lines, TAIL, 1);
             assert!(Scenario::parse(&text).is_ok(), "{name}: {text}");
         }
     }

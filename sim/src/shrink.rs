@@ -301,6 +301,7 @@ fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> boo
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],
+        Line::Protocol(p) => vec![&mut p.nodes],
         Line::At(_, action) => action_sets(action),
         Line::Expect(Expect::Within(_, Condition::Held { nodes, viewers, .. }))
         | Line::Expect(Expect::For { nodes, viewers, .. }) => match viewers {
@@ -310,6 +311,7 @@ fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> boo
         Line::Expect(Expect::Within(_, Condition::Event { viewers: Viewers::On(set), .. })) => {
             vec![set]
         }
+        Line::Expect(Expect::Within(_, Condition::Rtt { nodes, .. })) => vec![nodes],
         Line::Expect(Expect::Within(_, Condition::Quorum { voters })) => {
             voters.iter_mut().collect()
         }
@@ -344,6 +346,8 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Event { on: nodes, .. }
         | Action::Query { on: nodes, .. }
         | Action::Forge { nodes, .. }
+        | Action::Retag { nodes }
+        | Action::Misplace { nodes }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

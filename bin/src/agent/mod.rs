@@ -5,6 +5,7 @@
 
 mod log;
 mod pid_file;
+mod reload;
 mod run;
 
 use std::{path::Path, process::ExitCode};
@@ -57,7 +58,8 @@ pub(crate) fn command(p: &Parsed) -> ExitCode {
         Err(e) => return refuse(&format!("the system gives no event loop: {e}")),
     };
     let until_stdin_ends = p.switch(UNTIL_STDIN_ENDS) == Some(true);
-    let code = runtime.block_on(run::run(plan, sink, until_stdin_ends));
+    let replan = || self::plan(p, &Host::current());
+    let code = runtime.block_on(run::run(plan, &sink, &replan, until_stdin_ends));
     // A look-up that still hangs in the system must not keep the process.
     runtime.shutdown_background();
     code

@@ -4,17 +4,22 @@ use std::{future, io, process::ExitCode, thread, time::Duration};
 
 use net_tokio::{
     agent::{Agent, AgentConfig, Stopped},
+    http::ReloadSender,
     view::AgentInfo,
 };
-use quorate_core::Role;
+use quorate_core::{Role, Tuning};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 use tracing::{error, info, warn};
 
-use super::{log::Sink, refuse};
+use super::{
+    log::Sink,
+    refuse,
+    reload::{Reloader, Replan},
+};
 use crate::{
     cli,
     config::plan::{LeaveOn, Plan},
@@ -32,7 +37,7 @@ enum Ask {
     Interrupt,
     /// SIGTERM.
     Terminate,
-    /// SIGHUP.
+    /// SIGHUP, or a request.
     Reload,
     /// Standard input ended, in a child of `demo`.
     StdinEnded,
@@ -44,16 +49,24 @@ struct Asks {
     terminate: Signal,
     hangup: Signal,
     stdin: Option<oneshot::Receiver<()>>,
+    /// Requests to reload.
+    reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for the outcome of the one that came last.
+    waiting: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 impl Asks {
-    fn new(until_stdin_ends: bool) -> io::Result<Self> {
-        Ok(Self {
+    fn new(until_stdin_ends: bool) -> io::Result<(Self, ReloadSender)> {
+        let (sender, reloads) = mpsc::channel(1);
+        let asks = Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             stdin: until_stdin_ends.then(watch_stdin),
-        })
+            reloads,
+            waiting: None,
+        };
+        Ok((asks, sender))
     }
 
     async fn next(&mut self) -> Ask {
@@ -70,15 +83,24 @@ impl Asks {
             _ = self.interrupt.recv() => Ask::Interrupt,
             _ = self.terminate.recv() => Ask::Terminate,
             _ = self.hangup.recv() => Ask::Reload,
+            Some(waiting) = self.reloads.recv() => {
+                self.waiting = Some(waiting);
+                Ask::Reload
+            }
             () = stdin => Ask::StdinEnded,
         }
     }
 
     /// The next one that wants the process to end.
-    async fn next_end(&mut self, sink: &Sink) -> Ask {
+    async fn next_end(&mut self, reloader: &mut Reloader<'_>) -> Ask {
         loop {
             match self.next().await {
-                Ask::Reload => reload(sink),
+                Ask::Reload => {
+                    let done = reloader.reload().await;
+                    if let Some(waiting) = self.waiting.take() {
+                        let _ = waiting.send(done);
+                    }
+                }
                 end => return end,
             }
         }
@@ -95,18 +117,14 @@ fn watch_stdin() -> oneshot::Receiver<()> {
     rx
 }
 
-fn reload(sink: &Sink) {
-    info!("Configuration reload triggered");
-    match sink.reopen() {
-        Ok(true) => info!("the log file was opened anew; other settings need a restart"),
-        Ok(false) => info!("no setting can be reloaded in this version; a restart is needed"),
-        Err(e) => warn!("the log file cannot be opened anew, the old one stays in use: {e}"),
-    }
-}
-
 /// Runs an agent to its end.
-pub(super) async fn run(plan: Plan, sink: Sink, until_stdin_ends: bool) -> ExitCode {
-    let mut asks = match Asks::new(until_stdin_ends) {
+pub(super) async fn run(
+    plan: Plan,
+    sink: &Sink,
+    replan: &Replan<'_>,
+    until_stdin_ends: bool,
+) -> ExitCode {
+    let (mut asks, reloads) = match Asks::new(until_stdin_ends) {
         Ok(asks) => asks,
         Err(e) => return refuse(&format!("signals cannot be received: {e}")),
     };
@@ -114,9 +132,10 @@ pub(super) async fn run(plan: Plan, sink: Sink, until_stdin_ends: bool) -> ExitC
         warn!("{w}");
     }
     let leave_on = plan.leave_on;
+    let mut reloader = Reloader { replan, plan: plan.clone(), sink, handle: None };
     let started = tokio::select! {
-        started = Agent::start(agent_config(plan)) => started,
-        ask = asks.next_end(&sink) => {
+        started = Agent::start(agent_config(plan, reloads)) => started,
+        ask = asks.next_end(&mut reloader) => {
             warn!("asked to end ({ask:?}) before the agent had started");
             return ExitCode::FAILURE;
         }
@@ -125,11 +144,12 @@ pub(super) async fn run(plan: Plan, sink: Sink, until_stdin_ends: bool) -> ExitC
         Ok(agent) => agent,
         Err(e) => return refuse(&e.to_string()),
     };
+    reloader.handle = Some(agent.handle().clone());
     cli::print(&banner(&agent.handle().info));
     let ask = tokio::select! {
         biased;
         stopped = agent.stopped() => return ended(agent, asks, &stopped).await,
-        ask = asks.next_end(&sink) => ask,
+        ask = asks.next_end(&mut reloader) => ask,
     };
     if !leaves(ask, leave_on) {
         info!("{ask:?}: ending without a leave; other members will see a failure");
@@ -137,7 +157,7 @@ pub(super) async fn run(plan: Plan, sink: Sink, until_stdin_ends: bool) -> ExitC
         return ExitCode::FAILURE;
     }
     info!("{ask:?}: leaving the cluster; a second signal ends the agent at once");
-    leave(agent, asks, &sink).await
+    leave(agent, asks, &mut reloader).await
 }
 
 /// Does this request mean a leave?
@@ -149,7 +169,7 @@ fn leaves(ask: Ask, on: LeaveOn) -> bool {
     }
 }
 
-async fn leave(mut agent: Agent, mut asks: Asks, sink: &Sink) -> ExitCode {
+async fn leave(mut agent: Agent, mut asks: Asks, reloader: &mut Reloader<'_>) -> ExitCode {
     let handle = agent.handle().clone();
     let gone = async {
         if let Err(e) = handle.leave().await {
@@ -161,7 +181,7 @@ async fn leave(mut agent: Agent, mut asks: Asks, sink: &Sink) -> ExitCode {
     let stopped = tokio::select! {
         biased;
         stopped = timeout(LEAVE_TIMEOUT, gone) => stopped,
-        ask = asks.next_end(sink) => {
+        ask = asks.next_end(reloader) => {
             warn!("{ask:?}: ending at once, in the middle of a leave");
             return ExitCode::FAILURE;
         }
@@ -201,9 +221,12 @@ async fn ended(agent: Agent, asks: Asks, stopped: &Stopped) -> ExitCode {
     refuse(&stopped.to_string())
 }
 
-fn agent_config(plan: Plan) -> AgentConfig {
+fn agent_config(plan: Plan, reloads: ReloadSender) -> AgentConfig {
     let base = AgentConfig::new(plan.name, plan.label, plan.bind);
+    let tuning = Tuning { coordinates: !plan.disable_coordinates, ..base.tuning };
     AgentConfig {
+        tuning,
+        reload: Some(reloads),
         keys: plan.keys,
         node_id: plan.node_id,
         role: plan.role,

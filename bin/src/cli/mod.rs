@@ -73,7 +73,9 @@ fn dispatch(p: &Parsed) -> ExitCode {
         | Action::Join
         | Action::Leave
         | Action::Members
-        | Action::Operator => client::command(p),
+        | Action::Operator
+        | Action::Reload
+        | Action::Rtt => client::command(p),
     }
 }
 

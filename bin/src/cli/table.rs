@@ -61,6 +61,10 @@ pub(crate) enum Action {
     Members,
     /// Look at the bootstrap quorum.
     Operator,
+    /// Let the agent read its configuration again.
+    Reload,
+    /// Estimate a round trip.
+    Rtt,
     /// Check configuration files.
     Validate,
     /// Print the version.
@@ -365,6 +369,20 @@ pub(crate) const COMMANDS: &[Spec] = &[
         operands: Operands::Any("bootstrap status"),
         about: "Print where the bootstrap quorum stands; exit code 2 while there is none",
         flags: &[CLIENT],
+    },
+    Spec {
+        name: "reload",
+        action: Action::Reload,
+        operands: Operands::None,
+        about: "Let the agent read its configuration again",
+        flags: &[CLIENT],
+    },
+    Spec {
+        name: "rtt",
+        action: Action::Rtt,
+        operands: Operands::Any("node1 [node2]"),
+        about: "Estimate the round trip between two nodes, or to the agent, from coordinates",
+        flags: &[&[WAN], CLIENT],
     },
     Spec {
         name: "validate",

@@ -5,6 +5,7 @@ mod bootstrap;
 mod event;
 mod http;
 mod members;
+mod rtt;
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
 
@@ -50,8 +51,10 @@ async fn talk(p: &Parsed, client: &Client) -> ExitCode {
         Action::Members => members::command(p, client).await,
         Action::Event => event::command(p, client).await,
         Action::Join => join(p, client).await,
+        Action::Rtt => rtt::command(p, client).await,
         Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,
+        Action::Reload => reload(client).await,
         Action::ForceLeave => force_leave(p, client).await,
         _ => info(client).await,
     }
@@ -81,6 +84,13 @@ async fn leave(client: &Client) -> ExitCode {
     match client.send(Method::PUT, "/v1/agent/leave", CHANGE_TIMEOUT).await {
         Ok(_) => cli::print("Graceful leave complete\n"),
         Err(e) => cli::fail(&format!("Error leaving: {e}")),
+    }
+}
+
+async fn reload(client: &Client) -> ExitCode {
+    match client.send(Method::PUT, "/v1/agent/reload", READ_TIMEOUT).await {
+        Ok(_) => cli::print("Configuration reload triggered\n"),
+        Err(e) => cli::fail(&format!("Error reloading: {e}")),
     }
 }
 

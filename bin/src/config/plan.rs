@@ -83,6 +83,7 @@ pub(crate) struct Plan {
     /// 0: no limit.
     pub(crate) retry_max: u32,
     pub(crate) rejoin_after_leave: bool,
+    pub(crate) disable_coordinates: bool,
     pub(crate) reconnect_timeout: Option<Duration>,
     pub(crate) leave_on: LeaveOn,
     pub(crate) log: LogPlan,
@@ -134,6 +135,7 @@ impl Plan {
             retry_interval: s.retry_interval.unwrap_or(Duration::from_secs(30)),
             retry_max: range("retry_max", s.retry_max.unwrap_or(0), "0 or more (0: no limit)")?,
             rejoin_after_leave: s.rejoin_after_leave.unwrap_or(false),
+            disable_coordinates: s.disable_coordinates.unwrap_or(false),
             reconnect_timeout: s.reconnect_timeout,
             leave_on: LeaveOn {
                 interrupt: !s.skip_leave_on_interrupt.unwrap_or(role.is_server()),

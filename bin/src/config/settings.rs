@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) retry_interval: Option<Duration>,
     pub(crate) retry_max: Option<i64>,
     pub(crate) rejoin_after_leave: Option<bool>,
+    pub(crate) disable_coordinates: Option<bool>,
     pub(crate) reconnect_timeout: Option<Duration>,
     pub(crate) leave_on_terminate: Option<bool>,
     pub(crate) skip_leave_on_interrupt: Option<bool>,

@@ -233,6 +233,7 @@ impl Node {
     /// Takes a member off the list; its version stays remembered.
     pub(super) fn forget(&mut self, id: NodeId) {
         self.drop_suspicion(id);
+        self.vivaldi.forget(id);
         if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
             self.revision += 1;
             self.event(Event::Reaped { record: Arc::clone(&e.record) });
@@ -316,9 +317,7 @@ impl Node {
             "a version only rises"
         );
         let old = self.me.version;
-        let mut me = (*self.me).clone();
-        me.version = version;
-        self.me = Arc::new(me);
+        self.me = Arc::new(self.record_at(version));
         self.table.digest.remove(fingerprint(self.me.id, old, State::Alive));
         self.table.digest.add(fingerprint(self.me.id, version, State::Alive));
         self.revision += 1;

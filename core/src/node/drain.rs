@@ -55,7 +55,8 @@ impl Node {
         match o {
             Outgoing::Ping { to, target, cookie } => {
                 let (root, room) = (self.root(), self.datagram_room());
-                let ping = wire::Ping { cookie, from: self.sender(), target, root };
+                let (from, mark) = (self.sender(), wire::Mark::new(cookie, target));
+                let ping = wire::Ping { cookie, from, target: mark, root };
                 wire::append_message(&Message::Ping(ping), buf);
                 if let Some(e) = self.table.get(target)
                     && e.state() != State::Alive

@@ -4,9 +4,10 @@
 //! in `finish`, which lets fresh news out.
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `gossip` spreads; `streams`, `sync` and `differences` exchange
-//! in bulk; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `user`
-//! and `query` carry what applications say; `table`, `index`, `queue` and `timers` are the data.
+//! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads;
+//! `streams`, `sync` and `differences` exchange in bulk; `versions` knows who understands what;
+//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `user` and
+//! `query` carry what applications say; `table`, `index`, `queue` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
@@ -20,6 +21,7 @@ mod query;
 mod queue;
 mod random;
 mod relay;
+mod retag;
 mod rumors;
 mod sealing;
 mod streams;
@@ -29,6 +31,8 @@ mod table;
 mod timers;
 mod upkeep;
 mod user;
+mod versions;
+mod vivaldi;
 mod watch;
 
 use alloc::{
@@ -54,9 +58,8 @@ use crate::{
 use drain::Outgoing;
 use random::Random;
 use timers::{Timer, Timers};
+pub(crate) use versions::SPOKEN;
 
-/// Oldest and newest protocol version spoken here.
-const PROTOCOL: (u8, u8) = (1, 1);
 /// Stronger claims sent back to whoever is behind, per gossip tick.
 const REPLIES_PER_TICK: u32 = 32;
 
@@ -122,6 +125,7 @@ pub struct Node {
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
+    vivaldi: vivaldi::Vivaldi,
     queue: queue::Queue,
     /// Claims that came lately, decoded.
     memo: wire::Memo,
@@ -164,7 +168,7 @@ impl Node {
             name: config.name.clone(),
             addr: config.addr,
             role: config.role,
-            protocol: PROTOCOL,
+            protocol: config.tuning.protocol,
             tags: config.tags.clone(),
             meta: config.meta.clone(),
         });
@@ -194,6 +198,7 @@ impl Node {
             watches: watch::Watches::default(),
             leaving: None,
             rejoin,
+            vivaldi: vivaldi::Vivaldi::default(),
             queue: queue::Queue::default(),
             memo: wire::Memo::default(),
             user: user::User::default(),
@@ -267,7 +272,12 @@ impl Node {
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
         match m {
             Message::Ping(p) => self.on_ping(now, from, p),
-            Message::Ack(a) => self.on_ack(now, from, a),
+            Message::Ack(a) => self.on_ack(now, from, a, None),
+            // As a program that does not know it would.
+            Message::PlacedAck(_) if self.cfg.tuning.protocol.1 < versions::PLACED_ACKS => {
+                self.stats.count(Counter::UnknownTag);
+            }
+            Message::PlacedAck(a) => self.on_ack(now, from, a.ack, Some(a.place)),
             Message::NotMe(n) => self.on_not_me(now, n),
             Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
             Message::Nack(n) => self.on_nack(now, n),
@@ -364,6 +374,16 @@ impl Node {
                 self.ask(now, query::Question { name, payload, filter, ack, timeout_ms })?
             }
             Command::Answer { id, payload } => self.answer(now, id, payload)?,
+            Command::SetTags(tags) => {
+                self.cfg.tags = tags;
+                self.publish_changes(now);
+                CommandOutcome::Done
+            }
+            Command::SetMeta(meta) => {
+                self.cfg.meta = meta;
+                self.publish_changes(now);
+                CommandOutcome::Done
+            }
             Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {
                 self.change_keys(now, &c)?;
                 CommandOutcome::Done

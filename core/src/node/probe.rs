@@ -8,13 +8,14 @@ use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing, Timer, streams::Role};
 use crate::{
+    coordinate::Place,
     identity::NodeId,
     output::{StreamError, StreamId},
     planted::Bug,
     record::Evidence,
     stats::Counter,
     time::Instant,
-    wire::{self, Ack, Cookie, Message, Nack, NackReason, NotMe, Ping},
+    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Ping, PlacedAck},
 };
 
 /// What a probe is for.
@@ -32,6 +33,8 @@ pub(super) enum Kind {
 pub(super) struct Probe {
     target: NodeId,
     kind: Kind,
+    /// When the first ping left.
+    sent: Instant,
     /// The direct ping was not answered in time.
     late: bool,
     helpers: u32,
@@ -43,6 +46,10 @@ pub(super) struct Probe {
     unwatched: bool,
 }
 
+/// This bit of a cookie says that the ping was a repeat; a probe is known by the cookie without
+/// it. So an answer to the first ping is told from one to a later one (Karn and Partridge 1987:
+/// else the time between them would mean nothing).
+const REPEAT: Cookie = 1;
 /// Probes under way at once, of all kinds.
 const MAX_PROBES: usize = 1024;
 
@@ -69,7 +76,7 @@ impl Node {
         {
             return None;
         }
-        let cookie = self.rng.u64();
+        let cookie = self.new_cookie();
         let t = &self.cfg.tuning;
         if kind != Kind::Contact {
             self.timers.set(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
@@ -78,6 +85,7 @@ impl Node {
         let probe = Probe {
             target,
             kind,
+            sent: now,
             late: false,
             helpers: 0,
             nacks: Vec::new(),
@@ -86,7 +94,8 @@ impl Node {
             unwatched: false,
         };
         self.probes.insert(cookie, probe);
-        self.send_ping(now, to, target, cookie);
+        self.transmit(Outgoing::Ping { to, target, cookie });
+        self.arm_repeat(now, cookie);
         Some(cookie)
     }
 
@@ -99,10 +108,14 @@ impl Node {
         self.on_probe_late(now, cookie);
     }
 
+    /// Of a probe or a relay.
+    pub(super) fn new_cookie(&mut self) -> Cookie {
+        self.rng.u64() & !REPEAT
+    }
+
     /// A lost packet is the likeliest reason for silence, and a ping is cheap: it is repeated
     /// until the probe ends, before and beside what helpers do.
-    fn send_ping(&mut self, now: Instant, to: SocketAddr, target: NodeId, cookie: Cookie) {
-        self.transmit(Outgoing::Ping { to, target, cookie });
+    fn arm_repeat(&mut self, now: Instant, cookie: Cookie) {
         if let Some(every) = self.repeat_every() {
             self.timers.set(Timer::ProbeRepeat(cookie), now + self.patient(every));
         }
@@ -117,7 +130,8 @@ impl Node {
     pub(super) fn on_probe_repeat(&mut self, now: Instant, cookie: Cookie) {
         let Some(target) = self.probes.get(&cookie).map(|p| p.target) else { return };
         if let Some(to) = self.table.get(target).map(|e| e.record.addr) {
-            self.send_ping(now, to, target, cookie);
+            self.transmit(Outgoing::Ping { to, target, cookie: cookie | REPEAT });
+            self.arm_repeat(now, cookie);
         }
     }
 
@@ -178,15 +192,22 @@ impl Node {
 
     pub(super) fn on_ping(&mut self, now: Instant, from: SocketAddr, p: Ping) {
         let known = self.known_at(p.from.id, from);
-        let (cookie, me) = (p.cookie, self.sender());
-        if p.target != self.me.id {
+        let cookie = p.cookie;
+        if p.target != Mark::new(cookie, self.me.id) {
+            let me = self.sender();
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
             self.transmit(Outgoing::Message { to: from, message, known: None });
             return;
         }
-        let root = self.root();
-        let message = Message::Ack(Ack { cookie, from: me, root });
+        let (version, root) = (self.me.version, self.root());
+        let ack = Ack { cookie, version, root };
+        // A stranger is not told where we are.
+        let message =
+            match self.own_place().filter(|_| known.is_some() && self.takes_placed_acks(p.from)) {
+                Some(place) => Message::PlacedAck(PlacedAck { ack, place }),
+                None => Message::Ack(ack),
+            };
         self.transmit(Outgoing::Message { to: from, message, known });
         self.tell_sender(from, p.from);
         if known.is_some() {
@@ -211,37 +232,40 @@ impl Node {
         self.table.get(id).filter(|e| e.is_live() && e.record.addr == from).map(|_| id)
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack) {
-        let expected = self.probes.get(&a.cookie).is_some_and(|p| p.target == a.from.id);
-        if !expected {
+    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack, place: Option<Place>) {
+        let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
             if !self.relay_ack(a) {
                 self.stats.count(Counter::StrayReply);
             }
             return;
-        }
-        let Some(p) = self.end_probe(a.cookie) else { return };
+        };
         if p.late && !p.unwatched {
             self.stats.count(Counter::ProbesRescued);
         }
         if p.kind == Kind::Regular {
             self.better_health();
         }
-        self.tell_sender(from, a.from);
-        if self.known_at(a.from.id, from).is_some() {
-            self.compare_root(now, a.from.id, a.root);
+        self.tell_sender(from, wire::Sender { id: p.target, version: a.version });
+        if self.known_at(p.target, from).is_some() {
+            if let Some(place) = place {
+                let first = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
+                self.learn_place(p.target, place, first.then(|| now.since(p.sent)));
+            }
+            self.compare_root(now, p.target, a.root);
         }
     }
 
     /// Somebody else is at that address: the process we knew is gone.
     pub(super) fn on_not_me(&mut self, now: Instant, n: NotMe) {
-        if self.relay_met(n.cookie, NackReason::NotMe) {
+        let cookie = n.cookie & !REPEAT;
+        if self.relay_met(cookie, NackReason::NotMe) {
             return;
         }
         let asked = |p: &Probe| p.target != n.from.id && p.kind != Kind::Contact;
-        if !self.probes.get(&n.cookie).is_some_and(asked) {
+        if !self.probes.get(&cookie).is_some_and(asked) {
             return;
         }
-        if let Some(p) = self.end_probe(n.cookie) {
+        if let Some(p) = self.end_probe(cookie) {
             self.accuse(now, p.target, Evidence::Refused, 1);
         }
     }

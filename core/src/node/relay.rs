@@ -9,7 +9,7 @@ use crate::{
     output::StreamId,
     stats::Counter,
     time::Instant,
-    wire::{self, Ack, Cookie, Message, Nack, NackReason, ProbeRequest},
+    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, ProbeRequest},
 };
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Node {
         }
         self.stats.count(Counter::Relays);
         let budget = Duration::from_millis(u64::from(r.budget_ms.clamp(BUDGET_MS.0, BUDGET_MS.1)));
-        let cookie = self.rng.u64();
+        let cookie = self.new_cookie();
         let role = Role::Relaying { cookie, target: r.target };
         let graded = self.cfg.tuning.graded_evidence;
         let stream = if graded { self.open(now, r.addr, role, budget) } else { None };
@@ -65,6 +65,7 @@ impl Node {
             return;
         };
         let (root, from) = (self.root(), self.sender());
+        let target = Mark::new(cookie, target);
         let message = Message::Ping(wire::Ping { cookie, from, target, root });
         self.transmit(Outgoing::Message { to, message, known: None });
         if let Some(every) = self.repeat_every() {
@@ -74,13 +75,9 @@ impl Node {
 
     /// An ack that belongs to a relay goes on to the asker.
     pub(super) fn relay_ack(&mut self, a: Ack) -> bool {
-        if self.relays.get(&a.cookie).is_none_or(|r| r.target != a.from.id) {
-            return false;
-        }
-        if let Some(r) = self.on_relay_end(a.cookie) {
-            let message = Message::Ack(Ack { cookie: r.ask, from: a.from, root: 0 });
-            self.transmit(Outgoing::Message { to: r.asker, message, known: None });
-        }
+        let Some(r) = self.on_relay_end(a.cookie) else { return false };
+        let message = Message::Ack(Ack { cookie: r.ask, version: a.version, root: 0 });
+        self.transmit(Outgoing::Message { to: r.asker, message, known: None });
         true
     }
 

@@ -6,12 +6,13 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    LocalState, Node, PROTOCOL,
+    LocalState, Node,
     claims::Origin,
     differences::Difference,
     probe::Kind,
     streams::{Conn, Role},
     timers::Timer,
+    versions::common,
 };
 use crate::{
     identity::NodeId,
@@ -199,7 +200,7 @@ impl Node {
             ) if a.cookie == *cookie => {
                 let remote = c.remote;
                 self.close(id);
-                self.on_ack(now, remote, a);
+                self.on_ack(now, remote, a, None);
             }
             (role, m) => {
                 let exchanges = role.exchanges();
@@ -212,7 +213,7 @@ impl Node {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
                 let root = self.root();
-                let ack = Ack { cookie, from: self.sender(), root };
+                let ack = Ack { cookie, version: self.me.version, root };
                 self.say(id, &[Message::StreamAck(ack)]);
             }
             self.close(id);
@@ -249,9 +250,9 @@ impl Node {
         if self.state != LocalState::Running {
             return Some(Reject::Unavailable);
         }
-        let (min, max) = h.record.protocol;
-        if max < PROTOCOL.0 || min > PROTOCOL.1 {
-            return Some(Reject::Incompatible { min: PROTOCOL.0, max: PROTOCOL.1 });
+        let (min, max) = self.cfg.tuning.protocol;
+        if common((min, max), h.record.protocol).is_none() {
+            return Some(Reject::Incompatible { min, max });
         }
         if !matches!(h.purpose, Purpose::Join | Purpose::Merge) {
             return None;

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use crate::*;
 
 mod bootstrap;
+mod retag;
 mod sealing;
 mod user;
+mod versions;
 mod watch;
 
 struct Host {

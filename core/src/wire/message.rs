@@ -1,20 +1,40 @@
 //! The messages: one table gives each its tag and name, for the codec, traces, docs and fuzzing.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::{hash::Hasher, net::SocketAddr};
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use super::{packed::ClaimList, strict};
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
+    coordinate::Place,
     event::{EVENT_WINDOW, EventId, Query, QueryReceipt, QueryReply, UserEvent},
     identity::{Label, Name, NodeId, Version},
     record::{Claim, Record, State},
 };
 
-/// Random, so that nobody can answer for another without having seen the question.
+/// Random, so that nobody can answer for another without having seen the question: who knows it
+/// was asked. On the wire always 8 bytes, for a random number gains nothing from a varint.
 pub type Cookie = u64;
+
+/// Whom a ping means, in 8 bytes: SipHash-1-3 of the id, keyed by the ping's cookie.
+///
+/// Somebody else takes a ping for its own with probability 2^-64, and because the key is drawn
+/// anew for each ping, two ids that meet once do not meet again: a member whose address another
+/// one has now is not held for alive for longer than that one probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark([u8; 8]);
+
+impl Mark {
+    /// The mark of `id` in a ping with `cookie`.
+    pub fn new(cookie: Cookie, id: NodeId) -> Self {
+        let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, cookie);
+        h.write(id.as_bytes());
+        Self(h.finish().to_le_bytes())
+    }
+}
 
 /// Who sends, at which version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,30 +49,45 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
     /// Comes back in the answer.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// Who asks.
     pub from: Sender,
     /// Who is meant. Another member at that address answers [`NotMe`].
-    pub target: NodeId,
+    pub target: Mark,
     /// Digest of the sender's member list.
+    #[serde(with = "postcard::fixint::le")]
     pub root: u64,
 }
 
-/// Yes.
+/// Yes. Who says so is known by the cookie: only the member that was meant answers with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// Of the ping, or of the request that a helper fulfils.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
-    /// Who is there.
-    pub from: Sender,
+    /// The version of who is there.
+    pub version: Version,
     /// Digest of its member list; 0 when relayed.
+    #[serde(with = "postcard::fixint::le")]
     pub root: u64,
+}
+
+/// Yes, and where that is in the space of round trips. Only for live members, and only from the
+/// member itself: a relayed answer has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedAck {
+    /// As without.
+    pub ack: Ack,
+    /// Where the answering member is.
+    pub place: Place,
 }
 
 /// Somebody else is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotMe {
     /// Of the ping.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// Who is here instead.
     pub from: Sender,
@@ -62,6 +97,7 @@ pub struct NotMe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRequest {
     /// Comes back in the ack or nack.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// Who asks.
     pub from: Sender,
@@ -90,6 +126,7 @@ pub enum NackReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
     /// Of the request.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// The helper.
     pub from: NodeId,
@@ -101,6 +138,7 @@ pub struct Nack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     /// Comes back in the confirmation.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// The claim that is to be spread.
     pub claim: Claim,
@@ -110,6 +148,7 @@ pub struct Leave {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaveAck {
     /// Of the [`Leave`].
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// Who confirms.
     pub from: NodeId,
@@ -121,8 +160,10 @@ pub struct BootstrapReport {
     /// Who tells.
     pub from: Sender,
     /// To be echoed, so that the sender knows whom it hears.
+    #[serde(with = "postcard::fixint::le")]
     pub cookie: Cookie,
     /// The receiver's own cookie, as heard last; 0: none yet.
+    #[serde(with = "postcard::fixint::le")]
     pub echo: Cookie,
     /// An answer is wanted.
     pub ask: bool,
@@ -140,6 +181,7 @@ pub enum Purpose {
     /// A ping over a stream.
     Probe {
         /// Comes back in the ack.
+        #[serde(with = "postcard::fixint::le")]
         cookie: Cookie,
         /// Who is meant.
         target: NodeId,
@@ -311,6 +353,7 @@ messages! {
     11 Query(Query) "what an application asks members",
     12 QueryReply(QueryReply) "answers a query, or says that it was heard",
     13 QueryReceipt(QueryReceipt) "a reply need not be repeated",
+    14 PlacedAck(PlacedAck) "answer to a probe, with the network coordinate",
     16 Hello(Hello) "opens a stream",
     17 Welcome(Welcome) "accepts a stream",
     18 Reject(Reject) "refuses a stream",

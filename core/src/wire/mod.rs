@@ -32,9 +32,9 @@ pub use seal::{
 pub const CLAIM: u8 = 6;
 
 pub use message::{
-    Ack, BootstrapReport, Cookie, Forgotten, Hello, Leave, LeaveAck, Message, MessageError,
-    Mismatch, Nack, NackReason, NotMe, Ping, ProbeRequest, Purpose, Reject, Sender, Summaries,
-    Summary, TAGS, Want, Welcome,
+    Ack, BootstrapReport, Cookie, Forgotten, Hello, Leave, LeaveAck, Mark, Message, MessageError,
+    Mismatch, Nack, NackReason, NotMe, Ping, PlacedAck, ProbeRequest, Purpose, Reject, Sender,
+    Summaries, Summary, TAGS, Want, Welcome,
 };
 
 /// The (tag, body) pairs of a datagram, in order. A length that points beyond the end is an

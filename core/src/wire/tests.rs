@@ -36,14 +36,14 @@ fn samples() -> Vec<Message> {
     let (r, id) = (record(1), NodeId::from_bytes([2; 16]));
     let from = Sender { id, version: r.version };
     let addr = "[::1]:8301".parse().unwrap();
-    let ack = Ack { cookie: u64::MAX, from, root: 7 };
+    let ack = Ack { cookie: u64::MAX, version: r.version, root: 7 };
     let claim = |statement| Claim { record: Arc::new(record(1)), statement };
     let left = claim(Statement::Left { by: id, prune: true });
     let suspect = Statement::Suspect { by: id, evidence: Evidence::Mute, witnesses: 2 };
     let both = [Packed::new(left.clone()), Packed::new(claim(Statement::Alive))];
     let claims = ClaimList::pack(both.iter().map(|p| &**p)).remove(0);
     vec![
-        Message::Ping(Ping { cookie: 1, from, target: id, root: 9 }),
+        Message::Ping(Ping { cookie: 1, from, target: Mark::new(1, id), root: 9 }),
         Message::Ack(ack),
         Message::NotMe(NotMe { cookie: 1, from }),
         Message::ProbeRequest(ProbeRequest { cookie: 5, from, target: id, addr, budget_ms: 400 }),
@@ -70,6 +70,7 @@ fn samples() -> Vec<Message> {
             from: id,
             answer: true,
         }),
+        Message::PlacedAck(PlacedAck { ack, place: Place::from(&Coordinate::ORIGIN) }),
         Message::Hello(Hello {
             purpose: Purpose::Probe { cookie: 3, target: id },
             record: r.clone(),
@@ -125,7 +126,7 @@ fn events_and_answers_fit_a_datagram_beside_a_ping() {
             id: NodeId::from_bytes([2; 16]),
             version: Version { generation: u64::MAX, incarnation: u32::MAX },
         },
-        target: NodeId::from_bytes([3; 16]),
+        target: Mark::new(u64::MAX, NodeId::from_bytes([3; 16])),
         root: u64::MAX,
     });
     let answer = Answer::new(vec![255; ANSWER_BYTES]).unwrap();
@@ -204,16 +205,36 @@ fn a_claim_begins_with_its_subject() {
 
 #[test]
 fn a_number_has_one_encoding() {
-    // Cookie 1 as `81 00`: postcard alone would take it.
-    let id = NodeId::from_bytes([2; 16]);
+    // Generation 1 as `81 00`: postcard alone would take it.
+    let version = Version { generation: 1, incarnation: 0 };
     let mut body = Vec::new();
-    Message::LeaveAck(LeaveAck { cookie: 1, from: id }).encode_body(&mut body);
-    assert!(Message::decode(8, &body).unwrap().is_some());
-    let mut long = vec![0x81, 0x00];
-    long.extend_from_slice(&body[1..]);
-    assert_eq!(Message::decode(8, &long), Err(MessageError::Body(8)));
+    Message::Ack(Ack { cookie: 1, version, root: 2 }).encode_body(&mut body);
+    assert!(Message::decode(2, &body).unwrap().is_some());
+    let long = [&body[..8], &[0x81, 0x00], &body[9..]].concat();
+    assert_eq!(Message::decode(2, &long), Err(MessageError::Body(2)));
     body.push(0);
-    assert_eq!(Message::decode(8, &body), Err(MessageError::Body(8)), "something left over");
+    assert_eq!(Message::decode(2, &body), Err(MessageError::Body(2)), "something left over");
+}
+
+#[test]
+fn a_ping_and_its_answer_are_small() {
+    // What is at rest on the wire (docs/protocol.md): whatever the random numbers are.
+    let id = NodeId::from_bytes([0xff; 16]);
+    let version = Version { generation: 100, incarnation: 100 };
+    let (cookie, root) = (u64::MAX, u64::MAX);
+    let from = Sender { id, version };
+    let ping = Message::Ping(Ping { cookie, from, target: Mark::new(cookie, id), root });
+    assert_eq!(datagram(&[ping]).len(), 56);
+    assert_eq!(datagram(&[Message::Ack(Ack { cookie, version, root })]).len(), 32);
+}
+
+#[test]
+fn a_mark_is_anothers_for_one_cookie_at_most() {
+    let ids = [1, 2].map(|n| NodeId::from_bytes([n; 16]));
+    for cookie in 0..1000 {
+        assert_ne!(Mark::new(cookie, ids[0]), Mark::new(cookie, ids[1]));
+        assert_ne!(Mark::new(cookie, ids[0]), Mark::new(cookie + 1, ids[0]));
+    }
 }
 
 #[test]
@@ -272,7 +293,7 @@ proptest! {
 
     #[test]
     fn damaged_bodies_decode_to_nothing_or_to_themselves(
-        n in 0usize..19,
+        n in 0usize..23,
         at in any::<prop::sample::Index>(),
         x in 1u8..,
     ) {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use quorate_core::{Label, Limits, Name, NodeId, Pairs, Role, Tuning, wire::Keyring};
 
-use crate::dns::DnsConfig;
+use crate::{dns::DnsConfig, http::ReloadSender};
 
 /// An agent's whole configuration.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct AgentConfig {
     pub rejoin_after_leave: bool,
     /// A failed member is forgotten after this (`reconnect_timeout`).
     pub reconnect_timeout: Duration,
+    /// Where `PUT /v1/agent/reload` goes; `None`: there is nothing to reload.
+    pub reload: Option<ReloadSender>,
     /// Intervals of the protocol; `reconnect_timeout` above replaces the one in here.
     pub tuning: Tuning,
     /// Caps of the protocol.
@@ -89,6 +91,7 @@ impl AgentConfig {
             retry_max: 0,
             rejoin_after_leave: false,
             reconnect_timeout: tuning.reconnect_timeout,
+            reload: None,
             tuning,
             limits: Limits::default(),
         }

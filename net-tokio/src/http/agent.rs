@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::{NodeId, Role, Stats};
+use quorate_core::{Coordinate, NodeId, Role, Stats};
 use serde::Serialize;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     http::{
         bootstrap,
         catalog::MetaJson,
+        coordinate::CoordinateJson,
         error::ApiError,
         reply::{Content, Reply},
         router::Call,
@@ -104,21 +105,6 @@ impl<'a> DebugConfigJson<'a> {
     }
 }
 
-/// A Vivaldi coordinate; seconds.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CoordinateJson {
-    vec: [f64; 8],
-    error: f64,
-    adjustment: f64,
-    height: f64,
-}
-
-impl CoordinateJson {
-    /// Where every coordinate starts: at the origin, with the largest error.
-    const ORIGIN: Self = Self { vec: [0.0; 8], error: 1.5, adjustment: 0.0, height: 1e-5 };
-}
-
 /// `{section: {key: value}}`, both sorted; all values are text.
 type Sections = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
 
@@ -134,7 +120,13 @@ struct SelfJson<'a> {
 }
 
 /// `GET /v1/agent/self`.
-pub(crate) fn myself(view: &View, info: &AgentInfo, stats: &Stats, call: &Call<'_>) -> Reply {
+pub(crate) fn myself(
+    view: &View,
+    info: &AgentInfo,
+    stats: &Stats,
+    own: &Coordinate,
+    call: &Call<'_>,
+) -> Reply {
     let local = view.local();
     let value = SelfJson {
         config: ConfigJson {
@@ -146,7 +138,7 @@ pub(crate) fn myself(view: &View, info: &AgentInfo, stats: &Stats, call: &Call<'
             version: &info.version,
         },
         debug_config: DebugConfigJson::new(info),
-        coord: CoordinateJson::ORIGIN,
+        coord: own.into(),
         member: local.map(|m| MemberJson::new(view, m)),
         stats: sections(view, info, stats),
         meta: local.map(|m| MetaJson(&m.record)),

@@ -5,16 +5,17 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{JoinError, Name, Stats};
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, timeout},
 };
 
 use crate::{
     address::{AddressError, parse_join_addr},
-    handle::{AgentHandle, RequestError},
+    handle::{AgentHandle, Coordinates, RequestError},
     http::{
         HttpConfig, agent,
         cache::Cache,
+        coordinate,
         error::ApiError,
         event,
         host::HostInfo,
@@ -30,8 +31,8 @@ use crate::{
 /// How long the node may take to hand out its counters.
 const STATS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Parameters that do not change what a read answers, only when and how it is laid out.
-const LAYOUT_AND_TIME: [&str; 8] =
-    ["pretty", "index", "wait", "dc", "stale", "consistent", "near", "token"];
+const LAYOUT_AND_TIME: [&str; 7] =
+    ["pretty", "index", "wait", "dc", "stale", "consistent", "token"];
 
 /// All that answering needs.
 pub(crate) struct Api {
@@ -112,12 +113,22 @@ impl Api {
                     Some(blocking) => self.wait(blocking).await,
                     None => self.handle.view(),
                 };
+                let view = match query.get("near") {
+                    Some(near) => self.nearest_first(view, near).await?,
+                    None => view,
+                };
                 let known_leader = view.leader().is_some();
                 let meta = Some(ReadMeta { index: view.index, known_leader });
                 Ok(Reply { meta, ..self.read(read, &view, path, &call) })
             }
             Handler::Action(action) => self.act(action, &call).await,
         }
+    }
+
+    async fn nearest_first(&self, view: Arc<View>, near: &str) -> Result<Arc<View>, ApiError> {
+        let known = self.coordinates().await?;
+        let sorted = coordinate::nearest_first(&view, &self.handle.info, &known, near);
+        Ok(sorted.map_or(view, Arc::new))
     }
 
     fn check_datacenter(&self, query: &Query) -> Result<(), ApiError> {
@@ -159,13 +170,22 @@ impl Api {
     async fn act(&self, action: Action, call: &Call<'_>) -> Result<Reply, ApiError> {
         match action {
             Action::Myself => {
-                let stats = self.stats().await?;
-                Ok(agent::myself(&self.handle.view(), &self.handle.info, &stats, call))
+                let (stats, known) = (self.stats().await?, self.coordinates().await?);
+                let own = known.of(self.handle.info.id).copied().unwrap_or_default();
+                Ok(agent::myself(&self.handle.view(), &self.handle.info, &stats, &own, call))
             }
             Action::Metrics => {
                 let (stats, view) = (self.stats().await?, self.handle.view());
                 let up = self.started.elapsed();
                 Ok(Snapshot::new(&view, &stats, &self.sources, since_epoch(), up).reply(call))
+            }
+            Action::Coordinates => {
+                self.check_datacenter(call.query)?;
+                let view = match call.query.blocking()? {
+                    Some(blocking) => self.wait(blocking).await,
+                    None => self.handle.view(),
+                };
+                Ok(coordinate::nodes(&view, &self.coordinates().await?, call))
             }
             Action::Host => {
                 Ok(Reply::json(&HostInfo::collect(self.config.data_dir.as_deref()), call.layout()))
@@ -175,6 +195,7 @@ impl Api {
                 self.handle.leave().await?;
                 Ok(Reply::empty(StatusCode::OK).closing())
             }
+            Action::Reload => self.reload().await,
             Action::ForceLeave => self.force_leave(call).await,
             Action::Query => event::query(&self.handle, call).await,
             Action::Fire => {
@@ -195,6 +216,11 @@ impl Api {
         stats.ok().flatten().ok_or(ApiError::Stopped)
     }
 
+    async fn coordinates(&self) -> Result<Coordinates, ApiError> {
+        let known = timeout(STATS_TIMEOUT, self.handle.coordinates()).await;
+        known.ok().flatten().ok_or(ApiError::Stopped)
+    }
+
     async fn join(&self, call: &Call<'_>) -> Result<Reply, ApiError> {
         if call.query.get("wan").is_some_and(|v| v != "0" && v != "false") {
             return Err(ApiError::Wan);
@@ -213,6 +239,16 @@ impl Api {
             }
         }
         Err(ApiError::Join(join_failures(&failures)))
+    }
+
+    async fn reload(&self) -> Result<Reply, ApiError> {
+        let Some(to) = &self.config.reload else {
+            return Err(ApiError::Reload("this agent has no configuration to read again".into()));
+        };
+        let (tx, done) = oneshot::channel();
+        to.send(tx).await.map_err(|_| ApiError::Stopped)?;
+        done.await.map_err(|_| ApiError::Stopped)?.map_err(ApiError::Reload)?;
+        Ok(Reply::empty(StatusCode::OK))
     }
 
     async fn force_leave(&self, call: &Call<'_>) -> Result<Reply, ApiError> {

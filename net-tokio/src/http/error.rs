@@ -83,6 +83,9 @@ pub enum ApiError {
     /// No address of a join worked; the text has one entry per address.
     #[error("{0}")]
     Join(String),
+    /// The configuration was not taken; the old one stays.
+    #[error("{0}")]
+    Reload(String),
     /// The node refused a command.
     #[error("agent: {0}")]
     Command(CommandError),
@@ -112,6 +115,7 @@ impl ApiError {
             | Self::Join(_)
             | Self::Command(_)
             | Self::Event(_)
+            | Self::Reload(_)
             | Self::UnknownName(_)
             | Self::Stopped
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

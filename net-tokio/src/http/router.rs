@@ -43,10 +43,14 @@ pub(crate) enum Action {
     Host,
     /// `agent/metrics`.
     Metrics,
+    /// `coordinate/nodes` and `coordinate/node`.
+    Coordinates,
     /// `agent/join`.
     Join,
     /// `agent/leave`.
     Leave,
+    /// `agent/reload`.
+    Reload,
     /// `agent/force-leave`.
     ForceLeave,
     /// `agent/query`.
@@ -100,6 +104,7 @@ routes! {
         "counters and gauges; `?format=prometheus`";
     PUT "/v1/agent/join/{address}" Handler::Action(Action::Join), "join the cluster of a member";
     PUT "/v1/agent/leave" Handler::Action(Action::Leave), "leave the cluster and end";
+    PUT "/v1/agent/reload" Handler::Action(Action::Reload), "read the configuration again";
     PUT "/v1/agent/force-leave/{node}" Handler::Action(Action::ForceLeave),
         "declare a failed member as left; `?prune` forgets it";
     PUT "/v1/agent/query/{name}" Handler::Action(Action::Query),
@@ -112,6 +117,9 @@ routes! {
         "tell all members, the body is the payload; `?node=&service=&tag=` are patterns";
     GET "/v1/event/list" Handler::Action(Action::Events),
         "the last 256 events that were for this agent; `?name=`, blocking";
+    GET "/v1/coordinate/nodes" Handler::Action(Action::Coordinates),
+        "network coordinates of the members that this agent heard";
+    GET "/v1/coordinate/node/{node}" Handler::Action(Action::Coordinates), "that of one member";
     GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
     GET "/v1/health/state/{state}" Handler::Blocking(health::state),
         "the checks in a state: any, passing, warning, critical";

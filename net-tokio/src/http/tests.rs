@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    handle::{AgentHandle, HandleParts, Request, RequestError},
+    handle::{AgentHandle, Coordinates, HandleParts, Request, RequestError},
     http::{HttpConfig, api::Api, join_failure, join_failures, reply::Reply},
     user::{FiredEvent, QueryAnswer, QueryOutcome},
     view::{AgentInfo, Member, Status, View},
@@ -110,6 +110,8 @@ pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<St
                     let answers = vec![QueryAnswer { from, payload: b"pong".to_vec() }];
                     reply.send(Ok(QueryOutcome { answers, acks: 1, expected: 2 })).unwrap();
                 }
+                Request::SetMeta { reply, .. } => reply.send(Ok(())).unwrap(),
+                Request::Coordinates { reply } => reply.send(Coordinates::default()).unwrap(),
                 Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
             }
         }

@@ -62,6 +62,8 @@ pub enum Line {
     Clock(ClockLine),
     /// What a server was told, unlike the others.
     Server(ServerLine),
+    /// Which protocol versions nodes speak, from the start.
+    Protocol(ProtocolLine),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -135,6 +137,15 @@ pub struct ServerLine {
     pub bootstrap: bool,
 }
 
+/// `protocol n3 1..2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolLine {
+    /// Which nodes.
+    pub nodes: NodeSet,
+    /// Oldest and newest version.
+    pub range: (u8, u8),
+}
+
 /// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
@@ -163,6 +174,8 @@ pub struct StartOptions {
     pub new_address: bool,
     /// With another node's name.
     pub name: Option<NodeNo>,
+    /// A program that speaks these protocol versions: oldest and newest.
+    pub protocol: Option<(u8, u8)>,
     /// Whom to join.
     pub join: Option<NodeSet>,
 }
@@ -219,6 +232,10 @@ pub enum Action {
     Query { name: Topic, on: NodeSet },
     /// `forge n2 ahead 5000`: an event from so much later than n2's clock shows.
     Forge { nodes: NodeSet, ahead: u64 },
+    /// `retag n2`: it publishes other metadata.
+    Retag { nodes: NodeSet },
+    /// `misplace n3`: from now on its answers say that it is somewhere far away.
+    Misplace { nodes: NodeSet },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
 }
@@ -262,6 +279,9 @@ pub enum Condition {
     Event { name: Topic, viewers: Viewers },
     /// `query ping answered`: by all who were members when it was asked.
     Query { name: Topic },
+    /// `rtt n1 n2 20%`: the round trip between any two of them, as estimated at the first from
+    /// coordinates, is that of the link within so much.
+    Rtt { nodes: NodeSet, off: Rate },
 }
 
 /// A line that is checked. The example shows each field.

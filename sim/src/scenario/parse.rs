@@ -4,7 +4,7 @@ use quorate_core::MAX_VOTERS;
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
-    MAX_LINES, MAX_NODES, Scenario, ServerLine, Viewers,
+    MAX_LINES, MAX_NODES, ProtocolLine, Scenario, ServerLine, Viewers,
     goals::Goal,
     lex::{self, Words},
     steps,
@@ -108,6 +108,7 @@ impl Line {
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Server(s) => vec![&s.nodes],
+            Self::Protocol(p) => vec![&p.nodes],
             Self::At(_, action) => action.node_sets(),
             Self::Expect(e) => e.node_sets(),
         }
@@ -131,6 +132,7 @@ impl Expect {
             | Self::NeverQuorum
             | Self::Sometimes(_) => vec![],
             Self::Within(_, Condition::Quorum { voters }) => voters.iter().collect(),
+            Self::Within(_, Condition::Rtt { nodes, .. }) => vec![nodes],
             Self::Within(_, Condition::Held { nodes, viewers, .. }) => with(nodes, viewers),
             Self::For { nodes, viewers, .. } => with(nodes, viewers),
         }
@@ -162,12 +164,13 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "server" | "at" | "within" | "for" | "never" | "sometimes" => {
+        "net" | "link" | "clock" | "server" | "protocol" | "at" | "within" | "for" | "never"
+        | "sometimes" => {
             w.skip();
         }
         _ => {
-            let what = "`net`, `link`, `clock`, `server`, `at`, `within`, `for`, `never` or \
-                        `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `protocol`, `at`, `within`, `for`, \
+                        `never` or `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -176,6 +179,7 @@ fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
         "link" => Line::Link(link(w)?),
         "clock" => Line::Clock(clock(w, false)?),
         "server" => Line::Server(server(w)?),
+        "protocol" => Line::Protocol(ProtocolLine { nodes: nodes(w)?, range: versions(w)? }),
         "at" => Line::At(w.time()?, steps::action(w)?),
         "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
         "for" => Line::Expect(lasting(w)?),
@@ -198,6 +202,16 @@ fn server(w: &mut Words<'_>) -> Result<ServerLine, ParseError> {
         expect = u8::try_from(w.number(0, MAX_VOTERS as u64)?).unwrap_or(u8::MAX);
     }
     Ok(ServerLine { nodes, expect, bootstrap })
+}
+
+/// `1..2`
+pub(super) fn versions(w: &mut Words<'_>) -> Result<(u8, u8), ParseError> {
+    let parse = |x: &str| {
+        let (min, max) = x.split_once("..")?;
+        let (min, max): (u8, u8) = (min.parse().ok()?, max.parse().ok()?);
+        (1 <= min && min <= max && max <= 2).then_some((min, max))
+    };
+    w.value("protocol versions such as 1..2, from 1 to 2", parse)
 }
 
 /// `latency 1ms..20ms loss 1% ...`, each word once.
@@ -327,8 +341,13 @@ fn condition(w: &mut Words<'_>) -> Result<Condition, ParseError> {
         w.need("answered")?;
         return Ok(Condition::Query { name });
     }
+    if w.take("rtt") {
+        let nodes = nodes(w)?;
+        return Ok(Condition::Rtt { nodes, off: w.value("a rate such as 20%", lex::rate)? });
+    }
     if w.peek() != "all" && lex::span(w.peek()).is_none() {
-        return Err(w.expected("`converged`, `quorum`, `event`, `query`, or a node such as n1"));
+        let wanted = "`converged`, `quorum`, `event`, `query`, `rtt`, or a node such as n1";
+        return Err(w.expected(wanted));
     }
     let nodes = nodes(w)?;
     let held = w.choice(Held::WORDS)?;

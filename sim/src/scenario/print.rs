@@ -37,6 +37,7 @@ impl fmt::Display for Line {
             Self::Link(l) => write!(f, "link {l}"),
             Self::Clock(c) => write!(f, "clock {c}"),
             Self::Server(s) => write!(f, "server {s}"),
+            Self::Protocol(p) => write!(f, "protocol {} {}..{}", p.nodes, p.range.0, p.range.1),
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -162,6 +163,9 @@ impl fmt::Display for StartOptions {
         if self.new_address {
             f.write_str(" at new-address")?;
         }
+        if let Some((min, max)) = self.protocol {
+            write!(f, " protocol {min}..{max}")?;
+        }
         if let Some(n) = self.name {
             write!(f, " as {n}")?;
         }
@@ -210,6 +214,8 @@ impl fmt::Display for Action {
             Self::Event { name, on } => write!(f, "event {name} on {on}"),
             Self::Query { name, on } => write!(f, "query {name} on {on}"),
             Self::Forge { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
+            Self::Retag { nodes } => write!(f, "retag {nodes}"),
+            Self::Misplace { nodes } => write!(f, "misplace {nodes}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
         }
     }
@@ -233,6 +239,7 @@ impl fmt::Display for Condition {
             Self::Quorum { voters: Some(set) } => write!(f, "quorum {set}"),
             Self::Event { name, viewers } => write!(f, "event {name} {viewers}"),
             Self::Query { name } => write!(f, "query {name} answered"),
+            Self::Rtt { nodes, off } => write!(f, "rtt {nodes} {off}"),
         }
     }
 }

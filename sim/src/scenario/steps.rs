@@ -10,7 +10,8 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage`, `event`, `query`, `forge` or `disk`";
+    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `forge` \
+     or `disk`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -36,7 +37,7 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         }
         "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
         | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
-        | "forge" | "disk" => of_nodes(word, w),
+        | "retag" | "misplace" | "forge" | "disk" => of_nodes(word, w),
         _ => Err(error),
     }
 }
@@ -80,6 +81,8 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
             w.need("ahead")?;
             Action::Forge { nodes, ahead: w.number(0, u64::MAX)? }
         }
+        "retag" => Action::Retag { nodes },
+        "misplace" => Action::Misplace { nodes },
         _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
     })
 }
@@ -113,6 +116,9 @@ fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError>
             w.need("new-address")?;
             o.new_address = true;
         }
+    }
+    if w.take("protocol") {
+        o.protocol = Some(parse::versions(w)?);
     }
     if w.take("as") {
         o.name = Some(NodeNo(w.value("a node such as n2", lex::node)?));
@@ -151,6 +157,8 @@ impl Action {
             | Self::Event { on: nodes, .. }
             | Self::Query { on: nodes, .. }
             | Self::Forge { nodes, .. }
+            | Self::Retag { nodes }
+            | Self::Misplace { nodes }
             | Self::Disk { nodes, .. } => vec![nodes],
         }
     }

@@ -69,13 +69,21 @@ fn clock(is_step: bool) -> impl Strategy<Value = ClockLine> {
 }
 
 fn options(restart: bool) -> impl Strategy<Value = StartOptions> {
-    (any::<bool>(), any::<bool>(), option::of((1u32..=9).prop_map(NodeNo)), option::of(set()))
-        .prop_map(move |(fresh, new_address, name, join)| StartOptions {
+    let name = option::of((1u32..=9).prop_map(NodeNo));
+    let protocol = option::of(range());
+    (any::<bool>(), any::<bool>(), protocol, name, option::of(set())).prop_map(
+        move |(fresh, new_address, protocol, name, join)| StartOptions {
             fresh: fresh && restart,
             new_address: new_address && restart,
+            protocol,
             name,
             join,
-        })
+        },
+    )
+}
+
+fn range() -> impl Strategy<Value = (u8, u8)> {
+    proptest::sample::select(vec![(1, 1), (1, 2), (2, 2)])
 }
 
 fn fault() -> impl Strategy<Value = DiskFault> {
@@ -129,6 +137,8 @@ fn action() -> impl Strategy<Value = Action> {
         (set(), option::of(set())).prop_map(|(nodes, on)| Action::ForceLeave { nodes, on }),
         (set(), time()).prop_map(|(nodes, window)| Action::Replay { nodes, window }),
         (set(), 1u32..=100_000).prop_map(|(nodes, count)| Action::Garbage { nodes, count }),
+        set().prop_map(|nodes| Action::Retag { nodes }),
+        set().prop_map(|nodes| Action::Misplace { nodes }),
         (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
         (topic(), set()).prop_map(|(name, on)| Action::Event { name, on }),
         (topic(), set()).prop_map(|(name, on)| Action::Query { name, on }),
@@ -161,6 +171,7 @@ fn expect() -> impl Strategy<Value = Expect> {
         proptest::option::of(set()).prop_map(|voters| Condition::Quorum { voters }),
         (topic(), viewers()).prop_map(|(name, viewers)| Condition::Event { name, viewers }),
         topic().prop_map(|name| Condition::Query { name }),
+        (set(), 0u32..=1_000_000).prop_map(|(nodes, off)| Condition::Rtt { nodes, off: Rate(off) }),
     ];
     prop_oneof![
         (time(), condition).prop_map(|(t, c)| Expect::Within(t, c)),
@@ -182,6 +193,8 @@ fn line() -> impl Strategy<Value = Line> {
             let expect = if bootstrap { 0 } else { expect };
             Line::Server(ServerLine { nodes, expect, bootstrap })
         }),
+        1 => (set(), range())
+            .prop_map(|(nodes, range)| Line::Protocol(ProtocolLine { nodes, range })),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]

@@ -124,6 +124,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Link(l) => link(l),
         Line::Clock(c) => clock(c),
         Line::Server(_) => Err("its agents are all told the same"),
+        Line::Protocol(_) => Err("its agents all speak the same"),
         Line::At(_, a) => action(a),
         Line::Expect(e) => expect(e),
     }
@@ -158,6 +159,8 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Event { .. } | Action::Query { .. } | Action::Forge { .. } => {
             Err("what applications say is not looked at")
         }
+        Action::Retag { .. } => Err("its agents publish what they were started with"),
+        Action::Misplace { .. } => Err("its packets are not rewritten"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Join { .. }
         | Action::Partition { .. }
@@ -185,6 +188,7 @@ fn expect(e: &Expect) -> Result<(), &'static str> {
         Expect::Within(_, Condition::Event { .. } | Condition::Query { .. }) => {
             Err("what applications say is not looked at")
         }
+        Expect::Within(_, Condition::Rtt { .. }) => Err("coordinates are not looked at"),
         Expect::Sometimes(Goal::Named(i)) => match GOALS.get(*i) {
             Some((name, _, GoalSource::Events)) if !SEEN_GOALS.contains(name) => {
                 Err("this does not show in the view of an agent")

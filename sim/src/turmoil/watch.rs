@@ -78,7 +78,10 @@ impl Runner<'_> {
                 self.is_held_by_all(nodes, *held, false, viewers)
             }
             // Refused when the plan was made.
-            Condition::Quorum { .. } | Condition::Event { .. } | Condition::Query { .. } => Ok(()),
+            Condition::Quorum { .. }
+            | Condition::Rtt { .. }
+            | Condition::Event { .. }
+            | Condition::Query { .. } => Ok(()),
         }
     }
 

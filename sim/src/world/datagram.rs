@@ -8,6 +8,7 @@ use quorate_core::wire;
 
 use super::{
     World,
+    coordinates::misplace,
     host::{Host, Input, address, number_of},
     queue::Plan,
 };
@@ -88,7 +89,10 @@ fn mark(bytes: &[u8]) -> u64 {
 
 impl World {
     /// Host `h` sends a datagram from its address.
-    pub(super) fn send(&mut self, h: usize, to: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn send(&mut self, h: usize, to: SocketAddr, mut bytes: Vec<u8>) {
+        if self.hosts[h].misplaced {
+            misplace(&mut bytes);
+        }
         self.measures.datagrams += 1;
         self.measures.datagram_bytes += bytes.len() as u64;
         let target = number_of(to).filter(|n| (*n as usize) < self.hosts.len());

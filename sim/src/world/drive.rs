@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
-    QueryFilter, StreamEvent, StreamId,
+    QueryFilter, StreamEvent, StreamId, Tuning,
 };
 use siphasher::sip::SipHasher13;
 
@@ -22,7 +22,7 @@ use crate::{
     disk::{AtCrash, Found},
     invariants,
     keyed::Purpose,
-    scenario::StartOptions,
+    scenario::{Line, StartOptions},
     trace::Kind,
 };
 
@@ -107,9 +107,20 @@ impl World {
             meta: Pairs::default(),
             durable,
             rejoin_after_leave: false,
-            tuning: self.program.tuning.clone(),
+            tuning: self.tuning(h),
             limits: self.limits.clone(),
         }
+    }
+
+    /// The program's constants, and the versions that the scenario says.
+    fn tuning(&self, h: usize) -> Tuning {
+        let tuning = self.program.tuning.clone();
+        let told = self.scenario.lines.iter().rev().find_map(|l| match l {
+            Line::Protocol(p) if p.nodes.contains(self.hosts[h].number) => Some(p.range),
+            _ => None,
+        });
+        let protocol = self.hosts[h].protocol.or(told).unwrap_or(tuning.protocol);
+        Tuning { protocol, ..tuning }
     }
 
     /// The process on `h` ends; its host stays, or falls silent.
@@ -440,6 +451,10 @@ impl World {
     fn obeys(&mut self, h: usize, what: &Order) {
         let command = match what {
             Order::Leave => Command::Leave,
+            Order::Retag(n) => match Pairs::new([("retag", n.to_string())]) {
+                Ok(meta) => Command::SetMeta(meta),
+                Err(_) => return,
+            },
             Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
             Order::Event(name) => {
                 Command::UserEvent { name: name.to_string(), payload: b"traffic".to_vec() }

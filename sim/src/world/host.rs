@@ -48,6 +48,8 @@ pub(super) enum Order {
     Join,
     /// Leave.
     Leave,
+    /// Publish other metadata: the number.
+    Retag(u64),
     /// Declare these names as left.
     ForceLeave(Name),
     /// Tell all members something.
@@ -144,6 +146,10 @@ pub(super) struct Host {
     pub delivered: BTreeSet<u64>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
+    /// The protocol versions of its program, if the scenario says.
+    pub protocol: Option<(u8, u8)>,
+    /// Its answers say that it is far away.
+    pub misplaced: bool,
     /// The node's revision when it was last looked at.
     pub revision: u64,
     /// Its own version when it was last looked at; none before it took part.
@@ -195,6 +201,8 @@ impl Host {
             delivered: BTreeSet::new(),
             joining: Joining::default(),
             flapping: None,
+            misplaced: false,
+            protocol: None,
             revision: 0,
             published: None,
             memory: None,

@@ -6,6 +6,7 @@
 //! are checked after every input.
 
 mod bootstrap;
+mod coordinates;
 mod datagram;
 mod drive;
 mod events;
@@ -269,7 +270,7 @@ impl World {
                     }
                     self.queue.plan(t.as_nanos(), Plan::Line(i as u32));
                 }
-                Line::Server(_) | Line::Expect(_) => {}
+                Line::Server(_) | Line::Protocol(_) | Line::Expect(_) => {}
             }
         }
         self.scenario.lines = lines;

@@ -94,6 +94,8 @@ impl World {
             Action::Forge { nodes, ahead } => self.each(nodes, |w, h| w.forge(h, *ahead)),
             Action::Event { name, on } => self.order_each(on, || Order::Event(name.clone())),
             Action::Query { name, on } => self.order_each(on, || Order::Query(name.clone())),
+            Action::Retag { nodes } => self.each(nodes, |w, h| w.order(h, Order::Retag(w.now))),
+            Action::Misplace { nodes } => self.each(nodes, |w, h| w.hosts[h].misplaced = true),
             Action::Disk { nodes, fault } => self.each(nodes, |w, h| w.disk_fault(h, *fault)),
             _ => {}
         }
@@ -224,6 +226,7 @@ impl World {
     }
 
     fn begin(&mut self, h: usize, options: &StartOptions) {
+        self.hosts[h].protocol = options.protocol.or(self.hosts[h].protocol);
         self.hosts[h].name = name(options.name.map_or(self.hosts[h].number, |n| n.0));
         if let Err(e) = self.start_process(h, options) {
             self.say(h, Kind::StartRefused, || e.to_string());

@@ -110,9 +110,9 @@ fn a_crash_resets_streams_and_a_partition_does_not() {
 
 #[test]
 fn packets_over_the_mtu_and_the_queue_are_dropped() {
-    let o = run_text("cluster 2 seed 1\nnet mtu 60\nat 0s join all via n1\nat 9s heal\n");
+    let o = run_text("cluster 2 seed 1\nnet mtu 55\nat 0s join all via n1\nat 9s heal\n");
     assert!(o.trace.iter().any(|e| e.detail == "larger than the MTU"));
-    assert!(o.trace.iter().all(|e| e.event != "receive" || e.bytes <= 60));
+    assert!(o.trace.iter().all(|e| e.event != "receive" || e.bytes <= 55));
     let o = run_text(
         "cluster 6 seed 1\nnet bandwidth 1000\nat 0s join all via n1\nat 2s replay n1 2s\n\
          at 2s replay n1 2s\nat 3s replay n1 3s\nat 3s replay n1 3s\nat 9s heal\n",

@@ -64,7 +64,10 @@ impl World {
         if self.polling && !self.now.is_multiple_of(POLL_NS) {
             return;
         }
-        if std::mem::take(&mut self.dirty) {
+        // Coordinates move without a view that changes.
+        let moves = |w: &Watch| matches!(w.expect, Expect::Within(_, Condition::Rtt { .. }));
+        let moving = self.watches.iter().any(|w| moves(w) && self.active(w));
+        if std::mem::take(&mut self.dirty) || moving {
             for i in 0..self.watches.len() {
                 self.poll_within(i);
             }
@@ -114,6 +117,7 @@ impl World {
             }
             Expect::Within(_, Condition::Event { .. }) => "within-event".to_owned(),
             Expect::Within(_, Condition::Query { .. }) => "within-query".to_owned(),
+            Expect::Within(_, Condition::Rtt { .. }) => "within-rtt".to_owned(),
             _ => "within-converged".to_owned(),
         };
         self.fail(h, check, format!("`{line}`: {what}"));
@@ -132,10 +136,11 @@ impl World {
             Condition::Quorum { voters: None } => self.is_one_quorum(),
             Condition::Event { name, viewers } => self.is_told(name, viewers, first),
             Condition::Query { name } => self.is_answered(name),
+            Condition::Rtt { nodes, off } => self.is_near(nodes, *off),
         }
     }
 
-    fn subjects(&self, nodes: &NodeSet) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn subjects(&self, nodes: &NodeSet) -> impl Iterator<Item = usize> + use<> {
         let numbers = nodes.numbers(self.hosts.len() as u32 - 1).into_iter();
         let count = self.hosts.len();
         numbers.map(|n| n as usize).filter(move |n| *n < count)

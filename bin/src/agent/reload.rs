@@ -1,0 +1,82 @@
+//! `reload`, SIGHUP and `PUT /v1/agent/reload`: what of the configuration takes effect at run time,
+//! and what needs a restart.
+
+use net_tokio::handle::AgentHandle;
+use tracing::{info, warn};
+
+use super::log::Sink;
+use crate::config::{ConfigError, plan::Plan};
+
+/// Reads flags and files again.
+pub(super) type Replan<'a> = dyn Fn() -> Result<Plan, ConfigError> + 'a;
+
+/// What is in force, and where a new one comes from.
+pub(super) struct Reloader<'a> {
+    pub(super) replan: &'a Replan<'a>,
+    /// What the agent runs with.
+    pub(super) plan: Plan,
+    pub(super) sink: &'a Sink,
+    /// The agent, once it has started.
+    pub(super) handle: Option<AgentHandle>,
+}
+
+impl Reloader<'_> {
+    /// Reads the configuration and puts in force what can be: the metadata of the node, and the log
+    /// file, which is opened anew. Everything else stays, and is named if it differs.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration; nothing has changed then but the log file.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
+        info!("Configuration reload triggered");
+        match self.sink.reopen() {
+            Ok(true) => info!("the log file was opened anew"),
+            Ok(false) => {}
+            Err(e) => warn!("the log file cannot be opened anew, the old one stays in use: {e}"),
+        }
+        let Some(handle) = &self.handle else { return Ok(()) };
+        let new = (self.replan)().map_err(|e| {
+            warn!("the configuration stays as it was: {e}");
+            e.to_string()
+        })?;
+        if new.meta != self.plan.meta {
+            handle.set_meta(new.meta.clone()).await.map_err(|e| e.to_string())?;
+            self.plan.meta.clone_from(&new.meta);
+            info!("node_meta is published as it is now");
+        }
+        match needs_restart(&self.plan, &new)[..] {
+            [] => {}
+            ref keys => warn!("a restart is needed for: {}", keys.join(", ")),
+        }
+        Ok(())
+    }
+}
+
+/// The keys whose values differ and are read at the start only.
+fn needs_restart(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    let all = [
+        ("node_name", old.name != new.name),
+        ("node_id", old.node_id != new.node_id),
+        ("encrypt", old.keys != new.keys),
+        ("datacenter", old.label != new.label),
+        ("server, bootstrap, bootstrap_expect, ports.server", old.role != new.role),
+        ("bind_addr, ports.serf_lan", old.bind != new.bind),
+        ("advertise_addr", old.advertise != new.advertise && old.bind == new.bind),
+        ("data_dir", old.data_dir != new.data_dir),
+        ("domain", old.domain != new.domain),
+        ("alt_domain", old.alt_domain != new.alt_domain),
+        ("addresses.dns, ports.dns", old.dns_addrs != new.dns_addrs),
+        ("addresses.http, ports.http", old.http_addrs != new.http_addrs),
+        ("dns_config, recursors", old.dns != new.dns),
+        ("start_join", old.start_join != new.start_join),
+        ("retry_join", old.retry_join != new.retry_join),
+        ("retry_interval", old.retry_interval != new.retry_interval),
+        ("retry_max", old.retry_max != new.retry_max),
+        ("rejoin_after_leave", old.rejoin_after_leave != new.rejoin_after_leave),
+        ("disable_coordinates", old.disable_coordinates != new.disable_coordinates),
+        ("reconnect_timeout", old.reconnect_timeout != new.reconnect_timeout),
+        ("leave_on_terminate, skip_leave_on_interrupt", old.leave_on != new.leave_on),
+        ("log_level, log_json, log_file", old.log != new.log),
+        ("pid_file", old.pid_file != new.pid_file),
+    ];
+    all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}

@@ -1,0 +1,36 @@
+//! `reload`: changed metadata reaches everybody, what needs a restart is named, and a broken
+//! configuration changes nothing.
+
+use std::time::Duration;
+
+use quorate_tests::{Lab, eventually, lab};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn write(lab: &Lab, json: &str) -> String {
+    format!("-config-file={}", lab.write("reload.json", json).display())
+}
+
+#[test]
+fn changed_metadata_reaches_everybody() {
+    let Some(lab) = lab!() else { return };
+    let one = lab.agent("agent-one", "127.0.0.10").server().start();
+    let config = write(&lab, r#"{"node_meta": {"rack": "r1"}}"#);
+    let two = lab.agent("agent-two", "127.0.0.11").arg("-join=127.0.0.10").arg(config).start();
+    one.sees(&[("agent-one", "alive"), ("agent-two", "alive")], SOON);
+    let list = |rack: &str| format!("/v1/catalog/nodes?node-meta=rack:{rack}");
+    let count = |rack: &str| one.get(&list(rack)).json().as_array().map_or(0, Vec::len);
+    assert_eq!(count("r1"), 1);
+
+    write(&lab, r#"{"node_meta": {"rack": "r2"}, "domain": "elsewhere"}"#);
+    let out = two.run(&["reload"]);
+    assert_eq!((out.code, out.stdout.as_str()), (Some(0), "Configuration reload triggered\n"));
+    eventually("the new rack", SOON, || count("r2") == 1 && count("r1") == 0);
+    two.line("a restart is needed for: domain", SOON);
+
+    write(&lab, r#"{"node_meta": {"rack": "#);
+    let out = two.run(&["reload"]);
+    assert_eq!(out.code, Some(1), "{out:?}");
+    assert!(out.stderr.starts_with("Error reloading: "), "{out:?}");
+    assert_eq!(count("r2"), 1);
+}
