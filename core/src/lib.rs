@@ -33,6 +33,7 @@ mod node;
 mod output;
 mod planted;
 mod record;
+mod rotation;
 mod stats;
 mod time;
 pub mod wire;
@@ -41,7 +42,7 @@ pub use bootstrap::{Attempt, Ballot, ClusterId, MAX_VOTERS, Memory, Outcome, Sta
 pub use bounded::{BoundedString, BoundedVec, TooLong};
 pub use config::{Config, ConfigError, Limits, Patience, Tuning};
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
-pub use merge::{Order, compare, plausible};
+pub use merge::{LARGEST_STEP, Order, compare, plausible};
 pub use node::{Local, LocalState, Member, Node};
 pub use output::{
     BootstrapConflict, BootstrapState, BootstrapStatus, Command, CommandError, CommandOutcome,
@@ -51,5 +52,6 @@ pub use output::{
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;
 pub use record::{Claim, Evidence, Pairs, PairsError, Record, Role, State, Statement};
+pub use rotation::{KeyFailure, KeyringId, KeyringReport};
 pub use stats::{Counter, Stats};
 pub use time::Instant;

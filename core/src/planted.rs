@@ -54,4 +54,10 @@ bugs! {
         "a watch stream that broke is not opened again";
     ReplaysAccepted = "replays-accepted",
         "a sealed datagram is taken each time it comes";
+    KeyUsedUnchecked = "key-used-unchecked",
+        "a key is used before every member has it";
+    KeyRemovedInUse = "key-removed-in-use",
+        "a key is removed although a member still seals with it";
+    ImplausibleJumps = "implausible-jumps",
+        "a claim may raise a version by any step";
 }

@@ -20,8 +20,8 @@ use std::{
 };
 
 use quorate_core::{
-    Command, CommandOutcome, Durable, Event, Instant, JoinError, JoinId, LocalState, Node, Persist,
-    PersistToken, StreamAction, StreamEvent, StreamId,
+    Command, CommandOutcome, Durable, Event, Instant, JoinError, JoinId, KeyringId, KeyringReport,
+    LocalState, Node, Persist, PersistToken, StreamAction, StreamEvent, StreamId,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -92,6 +92,8 @@ pub struct Parts<N: Net, C> {
 /// An answer that somebody waits for.
 type Reply = oneshot::Sender<Result<usize, RequestError>>;
 
+type KeyringReply = oneshot::Sender<Result<Box<KeyringReport>, RequestError>>;
+
 /// The owner of the node.
 #[derive(Debug)]
 pub struct Driver<N: Net, C> {
@@ -104,6 +106,7 @@ pub struct Driver<N: Net, C> {
     requests: mpsc::Receiver<Request>,
     io: Arc<IoCounters>,
     joins: Vec<(JoinId, Reply)>,
+    keyrings: Vec<(KeyringId, KeyringReply)>,
     leaves: Vec<Reply>,
     /// What this agent is told to be, to log its own ups and downs once.
     announced: LocalState,
@@ -134,6 +137,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
             requests: parts.requests,
             io: parts.io,
             joins: Vec::new(),
+            keyrings: Vec::new(),
             leaves: Vec::new(),
             announced: LocalState::Starting,
             evicted: None,
@@ -276,7 +280,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
         match request {
             Request::Join { addr, reply } => match self.node.command(now, Command::Join { addr }) {
                 Ok(CommandOutcome::Joining(id)) => self.joins.push((id, reply)),
-                Ok(CommandOutcome::Done) => drop(reply.send(Ok(0))),
+                Ok(_) => drop(reply.send(Ok(0))),
                 Err(e) => drop(reply.send(Err(e.into()))),
             },
             Request::Leave { reply } => match self.node.command(now, Command::Leave) {
@@ -286,6 +290,14 @@ impl<N: Net, C: Clock> Driver<N, C> {
             Request::ForceLeave { name, prune, reply } => {
                 let done = self.node.command(now, Command::ForceLeave { name, prune });
                 drop(reply.send(done.map(|_| ()).map_err(RequestError::from)));
+            }
+            Request::Keyring { op, reply } => {
+                match self.node.command(now, Command::Keyring(op)) {
+                    Ok(CommandOutcome::Keyring(id)) => self.keyrings.push((id, reply)),
+                    // The others are the outcomes of other commands.
+                    Ok(_) => drop(reply.send(Err(RequestError::Stopped))),
+                    Err(e) => drop(reply.send(Err(e.into()))),
+                }
             }
             Request::Stats { reply } => drop(reply.send(Box::new(self.node.stats().clone()))),
         }
@@ -382,6 +394,12 @@ impl<N: Net, C: Clock> Driver<N, C> {
                     let _ = reply.send(result.map_err(RequestError::from));
                 }
             }
+            Event::KeyringFinished { id, report } => {
+                if let Some(i) = self.keyrings.iter().position(|(k, _)| *k == id) {
+                    let (_, reply) = self.keyrings.swap_remove(i);
+                    let _ = reply.send(Ok(report));
+                }
+            }
             Event::LeaveFinished { confirmed } => {
                 for reply in self.leaves.drain(..) {
                     let _ = reply.send(Ok(confirmed));
@@ -405,6 +423,8 @@ impl<N: Net, C: Clock> Driver<N, C> {
                 for (_, reply) in self.joins.drain(..) {
                     let _ = reply.send(Err(JoinError::TimedOut.into()));
                 }
+                // To ask again is harmless.
+                self.keyrings.clear();
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use quorate_core::{CommandError, JoinError, Name, Stats};
+use quorate_core::{CommandError, JoinError, KeyringReport, Name, Stats, wire::KeyOp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -34,6 +34,13 @@ pub enum Request {
         prune: bool,
         /// Done, or why not.
         reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// Look at the keyring of all members, or change it; answered when all have answered.
+    Keyring {
+        /// What to do.
+        op: KeyOp,
+        /// What the members said, or why nobody was asked.
+        reply: oneshot::Sender<Result<Box<KeyringReport>, RequestError>>,
     },
     /// The counters of the node.
     Stats {
@@ -131,6 +138,15 @@ impl AgentHandle {
         self.ask(|reply| Request::ForceLeave { name, prune, reply })
             .await
             .unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Looks at the keyring of all live members, or changes it. Every operation may be repeated.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`]: not encrypted, or another one is under way;
+    /// [`RequestError::Stopped`]. What single members said is in the report.
+    pub async fn keyring(&self, op: KeyOp) -> Result<Box<KeyringReport>, RequestError> {
+        self.ask(|reply| Request::Keyring { op, reply }).await.unwrap_or(Err(RequestError::Stopped))
     }
 
     /// The node's counters, unless the agent is gone.

@@ -16,6 +16,7 @@ mod error;
 mod health;
 mod host;
 mod io;
+mod keyring;
 mod metrics;
 mod query;
 mod reply;

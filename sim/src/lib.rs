@@ -14,6 +14,7 @@ pub mod clock;
 pub mod compare;
 pub mod disk;
 pub mod generate;
+mod hostile;
 pub mod invariants;
 pub mod keyed;
 pub mod network;

@@ -5,7 +5,7 @@
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -25,7 +25,7 @@ pub(crate) enum HttpError {
     /// The request did not reach the agent, or the answer did not come back.
     #[error("{verb} \"{url}\": {cause}")]
     Transport {
-        /// `Get` or `Put`.
+        /// `Get`, `Put`, `Post` or `Delete`.
         verb: &'static str,
         /// The whole URL.
         url: String,
@@ -68,9 +68,28 @@ impl Client {
         path: &str,
         limit: Duration,
     ) -> Result<Bytes, HttpError> {
-        let verb = if method == Method::PUT { "Put" } else { "Get" };
+        self.send_body(method, path, String::new(), limit).await
+    }
+
+    /// The same with a body.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        limit: Duration,
+    ) -> Result<Bytes, HttpError> {
+        let verb = match method {
+            Method::PUT => "Put",
+            Method::POST => "Post",
+            Method::DELETE => "Delete",
+            _ => "Get",
+        };
         let url = format!("http://{}{path}", self.endpoint.authority());
-        let outcome = timeout(limit, self.exchange(method, path)).await;
+        let outcome = timeout(limit, self.exchange(method, path, body)).await;
         let (status, body) = match outcome {
             Ok(Ok(answer)) => answer,
             Ok(Err(cause)) => return Err(HttpError::Transport { verb, url, cause }),
@@ -86,7 +105,12 @@ impl Client {
         Ok(body)
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(StatusCode, Bytes), String> {
         let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
@@ -99,7 +123,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("x-consul-token", token);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(text)?;
+        let request = request.body(Full::<Bytes>::from(body)).map_err(text)?;
         let answer = sender.send_request(request).await.map_err(text)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY_BYTES);

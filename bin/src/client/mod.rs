@@ -3,6 +3,7 @@
 mod addr;
 mod bootstrap;
 mod http;
+mod keyring;
 mod members;
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
@@ -48,6 +49,7 @@ async fn talk(p: &Parsed, client: &Client) -> ExitCode {
     match p.spec.action {
         Action::Members => members::command(p, client).await,
         Action::Join => join(p, client).await,
+        Action::Keyring => keyring::command(p, client).await,
         Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,
         Action::ForceLeave => force_leave(p, client).await,

@@ -5,17 +5,20 @@
 //!
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
 //! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
-//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
-//! `timers` are the data.
+//! `keyring` changes keys on all members; `replies` bounds what strangers are told, `vouch` keeps
+//! what members said of themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a
+//! member's life; `table` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
 mod drain;
 mod gossip;
+mod keyring;
 mod leave;
 mod probe;
 mod random;
 mod relay;
+mod replies;
 mod sealing;
 mod streams;
 mod suspicion;
@@ -23,6 +26,7 @@ mod sync;
 mod table;
 mod timers;
 mod upkeep;
+mod vouch;
 mod watch;
 
 use alloc::{
@@ -43,7 +47,7 @@ use crate::{
     record::{Claim, Record, State, Statement},
     stats::{Counter, Stats},
     time::Instant,
-    wire::{self, Cookie, Message, Sender},
+    wire::{self, Cookie, KeyOp, Message, Sender},
 };
 use drain::Outgoing;
 use random::Random;
@@ -115,6 +119,7 @@ pub struct Node {
     pending_joins: Vec<(JoinId, SocketAddr)>,
     syncing: sync::SyncState,
     watches: watch::Watches,
+    security: sealing::Security,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -184,6 +189,7 @@ impl Node {
             pending_joins: Vec::new(),
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
+            security: sealing::Security::default(),
             leaving: None,
             rejoin,
             queue: gossip::Queue::default(),
@@ -230,6 +236,7 @@ impl Node {
                 return;
             }
         };
+        self.begin_replies(now, bytes.len());
         for b in wire::bodies(&body) {
             if let Ok((wire::CLAIM, body)) = b
                 && self.table.knows(body)
@@ -310,6 +317,7 @@ impl Node {
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),
             Timer::Bootstrap => self.on_bootstrap_timer(now),
+            Timer::Keyring => self.go_on_with_keys(now),
         }
     }
 
@@ -327,6 +335,7 @@ impl Node {
             }
         }
         self.bootstrap_persisted(now, token);
+        self.keys_persisted(now, token);
         self.finish();
     }
 
@@ -348,10 +357,10 @@ impl Node {
                 self.force_leave(now, name, prune)?;
                 CommandOutcome::Done
             }
-            Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {
-                self.change_keys(now, &c)?;
-                CommandOutcome::Done
-            }
+            Command::InstallKey(key) => self.change_own_keys(now, KeyOp::Install(key))?,
+            Command::UseKey(key) => self.change_own_keys(now, KeyOp::Use(key))?,
+            Command::RemoveKey(key) => self.change_own_keys(now, KeyOp::Remove(key))?,
+            Command::Keyring(op) => CommandOutcome::Keyring(self.begin_keyring(now, op)?),
         };
         self.finish();
         Ok(outcome)

@@ -182,12 +182,13 @@ impl Node {
         if p.target != self.me.id {
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
-            self.transmit(Outgoing::Message { to: from, message, known: None });
+            self.answer(from, message, None);
             return;
         }
-        let root = self.table.digest.root();
+        // To a stranger the digest tells nothing, and without it the ack is smaller than the ping.
+        let root = known.map_or(0, |_| self.table.digest.root());
         let message = Message::Ack(Ack { cookie, from: me, root });
-        self.transmit(Outgoing::Message { to: from, message, known });
+        self.answer(from, message, known);
         self.tell_sender(from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
@@ -199,10 +200,8 @@ impl Node {
         if let Some(e) = self.table.get(s.id)
             && e.state() != crate::State::Alive
             && e.record.version >= s.version
-            && self.replies_left > 0
         {
-            self.replies_left -= 1;
-            self.transmit(Outgoing::Claim { to, about: s.id });
+            self.correct_at(to, s.id);
         }
     }
 
@@ -226,6 +225,7 @@ impl Node {
         if p.kind == Kind::Regular {
             self.better_health();
         }
+        self.vouch(from, a.from);
         self.tell_sender(from, a.from);
         if self.known_at(a.from.id, from).is_some() {
             self.compare_root(now, a.from.id, a.root);

@@ -241,6 +241,10 @@ impl Node {
             self.on_watch_hello(now, id, h, target);
             return;
         }
+        if let Purpose::Keys { target } = h.purpose {
+            self.on_keys_hello(id, target);
+            return;
+        }
         let welcome = Message::Welcome(Welcome { record: (*self.me).clone() });
         let mut say = alloc::vec![welcome];
         let role = if h.purpose == Purpose::Join {
@@ -323,6 +327,7 @@ impl Node {
                 self.syncing.open = None;
                 self.arm_settle(now);
             }
+            Role::AskingKeys { member } => self.keys_unanswered(now, member, result.err()),
             _ => {}
         }
     }

@@ -11,6 +11,8 @@ use core::{net::SocketAddr, time::Duration};
 use crate::*;
 
 mod bootstrap;
+mod keyring;
+mod replies;
 mod sealing;
 mod watch;
 

@@ -52,6 +52,8 @@ pub(super) enum Timer {
     LeaveEnd,
     /// The next round of reports between servers.
     Bootstrap,
+    /// Ask those again whose keys were still in use.
+    Keyring,
 }
 
 #[derive(Debug, Default)]

@@ -4,7 +4,10 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-use super::strict;
+use super::{
+    keys::{KeyOp, KeyReply},
+    strict,
+};
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
@@ -145,6 +148,11 @@ pub enum Purpose {
     },
     /// Stay open, so that each side notices when the other's process ends.
     Watch {
+        /// Who is meant.
+        target: NodeId,
+    },
+    /// Look at the keyring, or change it.
+    Keys {
         /// Who is meant.
         target: NodeId,
     },
@@ -317,6 +325,8 @@ messages! {
     26 Forgotten(Forgotten) "members that need not be listed any more",
     27 Watching(Sender) "accepts a watch stream",
     28 Beat(()) "a watch stream is still wanted",
+    32 KeyRequest(KeyOp) "looks at a keyring or changes it",
+    33 KeyReply(KeyReply) "what became of that",
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.

@@ -72,6 +72,8 @@ fn samples() -> Vec<Message> {
         Message::Forgotten(Forgotten { items: BoundedVec::default() }),
         Message::Watching(from),
         Message::Beat(()),
+        Message::KeyRequest(KeyOp::Install(Key::new(&[1; 24]).unwrap())),
+        Message::KeyReply(KeyReply::Refused(KeyError::InUse)),
     ]
 }
 

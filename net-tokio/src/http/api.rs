@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode, Uri, body::Bytes};
 use quorate_core::{JoinError, Name, Stats};
 use tokio::{
     sync::watch,
@@ -17,6 +17,7 @@ use crate::{
         cache::Cache,
         error::ApiError,
         host::HostInfo,
+        keyring,
         metrics::{CounterSource, HttpCounter, HttpCounters, Snapshot, since_epoch},
         query::{Blocking, JITTER_DIVISOR, Query},
         reply::{ReadMeta, Reply},
@@ -62,9 +63,9 @@ impl Api {
         &self.config
     }
 
-    /// Answers a request whose body, if any, was read already.
-    pub(crate) async fn answer(&self, method: &Method, uri: &Uri) -> Reply {
-        let reply = self.route(method, uri).await.unwrap_or_else(Reply::from);
+    /// Answers a request whose body was read already; empty if there was none.
+    pub(crate) async fn answer(&self, method: &Method, uri: &Uri, body: &Bytes) -> Reply {
+        let reply = self.route(method, uri, body).await.unwrap_or_else(Reply::from);
         self.count(&reply);
         reply
     }
@@ -79,7 +80,7 @@ impl Api {
         }
     }
 
-    async fn route(&self, method: &Method, uri: &Uri) -> Result<Reply, ApiError> {
+    async fn route(&self, method: &Method, uri: &Uri, body: &Bytes) -> Result<Reply, ApiError> {
         let path = uri.path();
         let (resource, raw) = match find(path) {
             Target::Found(resource, raw) => (resource, raw),
@@ -115,7 +116,7 @@ impl Api {
                 let meta = Some(ReadMeta { index: view.index, known_leader });
                 Ok(Reply { meta, ..self.read(read, &view, path, &call) })
             }
-            Handler::Action(action) => self.act(action, &call).await,
+            Handler::Action(action) => self.act(action, &call, body).await,
         }
     }
 
@@ -155,7 +156,7 @@ impl Api {
         }
     }
 
-    async fn act(&self, action: Action, call: &Call<'_>) -> Result<Reply, ApiError> {
+    async fn act(&self, action: Action, call: &Call<'_>, body: &Bytes) -> Result<Reply, ApiError> {
         match action {
             Action::Myself => {
                 let stats = self.stats().await?;
@@ -175,6 +176,10 @@ impl Api {
                 Ok(Reply::empty(StatusCode::OK).closing())
             }
             Action::ForceLeave => self.force_leave(call).await,
+            Action::Keyring(verb) => {
+                self.check_datacenter(call.query)?;
+                keyring::act(&self.handle, verb, call, body).await
+            }
         }
     }
 

@@ -69,6 +69,12 @@ pub enum ApiError {
     /// No address of a join worked; the text has one entry per address.
     #[error("{0}")]
     Join(String),
+    /// A body without a key that can be one.
+    #[error("{0}")]
+    Key(String),
+    /// Not all members did what was asked of their keyring.
+    #[error("{0}")]
+    Keyring(String),
     /// The node refused a command.
     #[error("agent: {0}")]
     Command(CommandError),
@@ -92,11 +98,13 @@ impl ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Datacenter
             | Self::Join(_)
+            | Self::Keyring(_)
             | Self::Command(_)
             | Self::UnknownName(_)
             | Self::Stopped
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Encoding(_)
+            | Self::Key(_)
             | Self::TooManyParameters(_)
             | Self::Index(_)
             | Self::Wait { .. }

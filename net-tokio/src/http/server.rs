@@ -196,8 +196,8 @@ async fn respond(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let config = api.config();
-    let reply = match discard(body, config.body_bytes, config.body_timeout).await {
-        Ok(()) => api.answer(&head.method, &head.uri).await,
+    let reply = match read_body(body, config.body_bytes, config.body_timeout).await {
+        Ok(body) => api.answer(&head.method, &head.uri, &body).await,
         Err(e) => {
             api.counters.count(HttpCounter::BodiesRefused);
             let reply = Reply::from(e).closing();
@@ -208,13 +208,13 @@ async fn respond(
     Ok(reply.into())
 }
 
-/// Reads a body to its end. No handler wants one so far, so nothing is kept.
-async fn discard<B>(body: B, limit_bytes: usize, within: Duration) -> Result<(), ApiError>
+/// Reads a body to its end; keeps at most `limit_bytes` of it.
+async fn read_body<B>(body: B, limit_bytes: usize, within: Duration) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     if body.is_end_stream() {
-        return Ok(());
+        return Ok(Bytes::new());
     }
     let too_large = ApiError::BodyTooLarge(limit_bytes);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -222,21 +222,25 @@ where
         return Err(too_large);
     }
     let mut deadline = Instant::now() + within;
-    let (mut body, mut bytes) = (body, 0usize);
+    let (mut body, mut bytes, mut kept) = (body, 0usize, Vec::new());
     loop {
         match timeout_at(deadline, body.frame()).await {
             Err(_) if bytes > limit_bytes => return Err(too_large),
             Err(_) => return Err(ApiError::BodyTimeout),
             Ok(None) if bytes > limit_bytes => return Err(too_large),
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(kept.into()),
             Ok(Some(Err(_))) => return Err(ApiError::BodyBroken),
             Ok(Some(Ok(frame))) => {
                 let before = bytes;
-                bytes = bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                let data = frame.into_data().unwrap_or_default();
+                bytes = bytes.saturating_add(data.len());
                 if bytes > limit_bytes.saturating_mul(DISCARD_FACTOR) {
                     return Err(too_large);
                 }
-                if before <= limit_bytes && bytes > limit_bytes {
+                if bytes <= limit_bytes {
+                    kept.extend_from_slice(&data);
+                } else if before <= limit_bytes {
+                    kept = Vec::new();
                     deadline = deadline.min(Instant::now() + DISCARD_TIME);
                 }
             }

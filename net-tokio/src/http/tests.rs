@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode, Uri, body::Bytes};
 use quorate_core::{
     BootstrapState, BootstrapStatus, ClusterId, CommandError, JoinError, Label, Name, NodeId,
     Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
@@ -94,6 +94,10 @@ pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<St
                     let unknown = RequestError::Command(CommandError::UnknownMember(name.clone()));
                     reply.send(if name.as_str() == "x" { Err(unknown) } else { Ok(()) }).unwrap();
                 }
+                Request::Keyring { reply, .. } => {
+                    seen.push("keyring".into());
+                    reply.send(Err(CommandError::NotSealed.into())).unwrap();
+                }
                 Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
             }
         }
@@ -118,7 +122,8 @@ fn rig() -> Rig {
 
 impl Rig {
     async fn ask(&self, method: Method, path: &str) -> Reply {
-        self.api.answer(&method, &path.parse::<Uri>().unwrap()).await
+        let uri = path.parse::<Uri>().unwrap();
+        self.api.answer(&method, &uri, &Bytes::new()).await
     }
 
     async fn get(&self, path: &str) -> String {
@@ -409,7 +414,7 @@ async fn a_blocking_query_waits_for_its_time_or_a_change() {
     // A change wakes it, and the answer has the new view.
     let api = Arc::clone(&rig.api);
     let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
-    let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+    let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri, &Bytes::new()).await });
     tokio::time::sleep(Duration::from_secs(250)).await;
     assert!(!waiting.is_finished());
     rig.publish(33);
@@ -422,7 +427,8 @@ async fn a_blocking_query_ends_with_the_agent() {
         let rig = rig();
         let api = Arc::clone(&rig.api);
         let uri: Uri = "/v1/catalog/nodes?index=20".parse().unwrap();
-        let waiting = tokio::spawn(async move { api.answer(&Method::GET, &uri).await });
+        let waiting =
+            tokio::spawn(async move { api.answer(&Method::GET, &uri, &Bytes::new()).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
         let start = Instant::now();
         if by_stop {

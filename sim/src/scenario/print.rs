@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, DiskFault, Expect, Held, Line, LinkLine,
-    LinkSettings, Scenario, ServerLine, StartOptions, Viewers,
+    LinkSettings, Scenario, ServerLine, StartOptions, Viewers, hostile::print_keys,
 };
 
 impl fmt::Display for Scenario {
@@ -37,6 +37,10 @@ impl fmt::Display for Line {
             Self::Link(l) => write!(f, "link {l}"),
             Self::Clock(c) => write!(f, "clock {c}"),
             Self::Server(s) => write!(f, "server {s}"),
+            Self::Keys(keys) => {
+                f.write_str("keys")?;
+                print_keys(f, keys)
+            }
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -150,7 +154,7 @@ impl fmt::Display for Held {
     }
 }
 
-fn word_of<T: PartialEq>(words: &[(&'static str, T)], x: T) -> &'static str {
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], x: T) -> &'static str {
     words.iter().find(|(_, y)| *y == x).map_or("", |(w, _)| w)
 }
 
@@ -168,7 +172,10 @@ impl fmt::Display for StartOptions {
         if let Some(set) = &self.join {
             write!(f, " join {set}")?;
         }
-        Ok(())
+        if !self.keys.is_empty() {
+            f.write_str(" keys")?;
+        }
+        print_keys(f, &self.keys)
     }
 }
 
@@ -208,6 +215,11 @@ impl fmt::Display for Action {
             Self::Replay { nodes, window } => write!(f, "replay {nodes} {window}"),
             Self::Garbage { nodes, count } => write!(f, "garbage {nodes} {count}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
+            Self::Key { verb, key, on: None } => write!(f, "key {verb} {key}"),
+            Self::Key { verb, key, on: Some(on) } => write!(f, "key {verb} {key} on {on}"),
+            Self::Forge { nodes, accused, version } => {
+                write!(f, "forge {nodes} accuse {accused} {version}")
+            }
         }
     }
 }
@@ -245,6 +257,7 @@ impl fmt::Display for Expect {
                 Ok(())
             }
             Self::NeverFalseFailed => f.write_str("never false-failed"),
+            Self::Never(goal) => write!(f, "never {}", goal.name()),
             Self::NeverQuorum => f.write_str("never quorum"),
             Self::Sometimes(goal) => write!(f, "sometimes {}", goal.name()),
         }

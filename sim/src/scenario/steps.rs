@@ -1,7 +1,7 @@
 //! What may stand after `at TIME`.
 
 use super::{
-    Action, DiskFault, StartOptions,
+    Action, DiskFault, StartOptions, hostile,
     lex::{self, Words},
     parse::{self, ParseError, nodes, small},
     values::{NodeNo, NodeSet, Time},
@@ -10,7 +10,7 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage` or `disk`";
+    `leave`, `force-leave`, `replay`, `garbage`, `disk`, `key` or `forge`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -23,6 +23,8 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         "net" => Ok(Action::Net(parse::settings(w)?)),
         "link" => Ok(Action::Link(parse::link(w)?)),
         "partition" => partition(w),
+        "key" => hostile::key_step(w),
+        "forge" => hostile::forge(w),
         "cut" => {
             let (from, direction, to) = parse::ends(w)?;
             Ok(Action::Cut { from, direction, to })
@@ -109,6 +111,9 @@ fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError>
     if w.take("join") {
         o.join = Some(nodes(w)?);
     }
+    if w.take("keys") {
+        o.keys = hostile::keys(w)?;
+    }
     Ok(o)
 }
 
@@ -122,6 +127,8 @@ impl Action {
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Heal | Self::Net(_) => vec![],
+            Self::Key { on, .. } => on.iter().collect(),
+            Self::Forge { nodes, accused, .. } => vec![nodes, accused],
             Self::ForceLeave { nodes, on } => on.iter().chain([nodes]).collect(),
             Self::Restart { nodes, options } | Self::Start { nodes, options } => {
                 options.join.iter().chain([nodes]).collect()

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use quorate_core::wire;
 
 use super::{
-    World,
+    Injected, World,
     host::{Host, Input, address, number_of},
     queue::Plan,
 };
@@ -103,6 +103,10 @@ impl World {
                     remember(&mut self.hosts[h], self.now, n, &bytes);
                 }
                 let from = self.hosts[h].addr;
+                if self.record {
+                    let (at, from) = (self.now, self.hosts[h].number);
+                    self.recorded.push(Injected { at, from, to: n, bytes: bytes.clone() });
+                }
                 self.travel(h, n, from, to, bytes);
             }
             None => self.lose(h, target, bytes, "no such host"),
@@ -194,7 +198,13 @@ impl World {
         Some(wait + takes)
     }
 
-    fn arrives_in(&mut self, delay: u64, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn arrives_in(
+        &mut self,
+        delay: u64,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
         let packet = Packet { from: Some(from), to: Some(to), bytes, cause: self.cause };
         let slot = self.packets.put(packet);
         self.queue.plan(self.now + delay, Plan::Datagram(slot));

@@ -69,6 +69,7 @@ impl World {
                 return Ok(());
             }
         };
+        self.starts_with_keys(h, options);
         let identity = self.identity_of(durable.id).unwrap_or(0);
         let config = self.config(h, durable);
         let host = &mut self.hosts[h];
@@ -99,7 +100,7 @@ impl World {
             name: host.name.clone(),
             addr: host.addr,
             label: label(),
-            keys: self.ring.clone(),
+            keys: host.keys.clone(),
             role: self.role(host.number),
             tags: Pairs::default(),
             meta: Pairs::default(),
@@ -377,6 +378,9 @@ impl World {
         self.note(h, Kind::Persist, None, (0, generation), || {
             (String::new(), format!("generation {generation}"))
         });
+        if let Some(keys) = p.keys {
+            self.hosts[h].keys_asked.push((p.token, keys));
+        }
         if self.hosts[h].disk.submit(p.token, p.state) {
             self.begin_write(h);
         }
@@ -405,6 +409,7 @@ impl World {
             self.begin_write(h);
         }
         let Some(token) = token else { return };
+        self.keys_written(h, token);
         self.cause = self.say(h, Kind::Persisted, String::new);
         let cause = self.cause;
         let input = Input::Persisted { token, cause };
@@ -431,6 +436,7 @@ impl World {
     fn obeys(&mut self, h: usize, what: &Order) {
         let command = match what {
             Order::Leave => Command::Leave,
+            Order::Keyring(op) => Command::Keyring(op.clone()),
             Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
             Order::Join => {
                 let joining = &mut self.hosts[h].joining;
@@ -489,7 +495,7 @@ impl World {
 }
 
 /// Tells datagrams apart.
-fn datagram_hash(bytes: &[u8]) -> u64 {
+pub(super) fn datagram_hash(bytes: &[u8]) -> u64 {
     SipHasher13::new().hash(bytes)
 }
 

@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use quorate_core::{Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version};
+use quorate_core::{
+    Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version,
+    wire::{KeyOp, Keyring},
+};
 
 use super::queue::Side;
 use crate::{clock::Clock, disk::Disk, program::NodeClock};
@@ -48,6 +51,8 @@ pub(super) enum Order {
     Leave,
     /// Declare these names as left.
     ForceLeave(Name),
+    /// Change the keys of all members.
+    Keyring(KeyOp),
 }
 
 /// What the kernel tells of a stream.
@@ -134,6 +139,10 @@ pub(super) struct Host {
     pub history: VecDeque<(u64, u32, Vec<u8>)>,
     /// Hashes of the sealed datagrams that this process was given.
     pub delivered: BTreeSet<u64>,
+    /// The keyring on its disk.
+    pub keys: Option<Keyring>,
+    /// Those that are being written there.
+    pub keys_asked: Vec<(PersistToken, Keyring)>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
     /// The node's revision when it was last looked at.
@@ -185,6 +194,8 @@ impl Host {
             writes: 0,
             history: VecDeque::new(),
             delivered: BTreeSet::new(),
+            keys: None,
+            keys_asked: Vec::new(),
             joining: Joining::default(),
             flapping: None,
             revision: 0,
