@@ -35,6 +35,7 @@ mod node;
 mod output;
 mod planted;
 mod record;
+mod rotation;
 mod stats;
 mod time;
 pub mod wire;
@@ -49,7 +50,7 @@ pub use event::{
     QueryReply, UserEvent,
 };
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
-pub use merge::{Order, compare, plausible};
+pub use merge::{LARGEST_STEP, Order, compare, plausible};
 pub use node::{Local, LocalState, Member, Node};
 pub use output::{
     BootstrapConflict, BootstrapState, BootstrapStatus, Command, CommandError, CommandOutcome,
@@ -59,5 +60,6 @@ pub use output::{
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;
 pub use record::{Claim, Evidence, Pairs, PairsError, Record, Role, State, Statement};
+pub use rotation::{KeyFailure, KeyringId, KeyringReport};
 pub use stats::{Counter, Stats};
 pub use time::Instant;

@@ -28,18 +28,29 @@ pub fn compare(known: (Version, State), incoming: (Version, State)) -> Order {
     }
 }
 
-/// Largest step of an incarnation that one claim may bring.
-const INCARNATION_STEP: u32 = 1 << 16;
-/// Largest step of a generation that one claim may bring: that many restarts unseen.
-const GENERATION_STEP: u64 = 1 << 24;
+/// Largest step that one claim may bring: that many restarts, or that many refutations, unseen.
+pub const LARGEST_STEP: Version = Version { generation: 1 << 24, incarnation: 1 << 16 };
+/// Largest step above its own version that a member refutes. Others may have been led there by
+/// several claims that it did not hear of: it must be able to go above all of them.
+const OWN_STEP: Version = Version { generation: 1 << 40, incarnation: 1 << 24 };
 
 /// Can `incoming` follow `known`? A forged claim with the highest numbers must not put a live
 /// member beyond what it can refute.
 pub fn plausible(known: Version, incoming: Version) -> bool {
     if incoming.generation > known.generation {
-        incoming.generation - known.generation <= GENERATION_STEP
-            && incoming.incarnation <= INCARNATION_STEP
+        incoming.generation - known.generation <= LARGEST_STEP.generation
+            && incoming.incarnation <= LARGEST_STEP.incarnation
     } else {
-        incoming.incarnation.saturating_sub(known.incarnation) <= INCARNATION_STEP
+        incoming.incarnation.saturating_sub(known.incarnation) <= LARGEST_STEP.incarnation
+    }
+}
+
+/// Does a member that is at `own` answer to a claim of itself at `claimed`? Beyond that nobody can
+/// have come by claims that are plausible.
+pub(crate) fn refutable(own: Version, claimed: Version) -> bool {
+    if claimed.generation > own.generation {
+        claimed.generation - own.generation <= OWN_STEP.generation
+    } else {
+        claimed.incarnation.saturating_sub(own.incarnation) <= OWN_STEP.incarnation
     }
 }

@@ -15,7 +15,8 @@ use crate::{
     event::{ANSWER_BYTES, EVENT_BYTES, EventId, Query, QueryFilter, UserEvent},
     identity::{Label, Name, NodeId, Version},
     record::{Evidence, Pairs, Record},
-    wire::{Key, KeyError},
+    rotation::{KeyringId, KeyringReport},
+    wire::{Key, KeyError, KeyOp, Keyring},
 };
 
 /// A byte stream (TCP) between two members. The node numbers what it opens, the driver what it
@@ -127,6 +128,8 @@ pub struct Persist {
     pub token: PersistToken,
     /// All that must survive.
     pub state: Durable,
+    /// The keys, if the node seals; secret, so they are kept apart from the rest.
+    pub keys: Option<Keyring>,
 }
 
 /// A member that was seen alive, kept to find the cluster again after a restart.
@@ -223,6 +226,8 @@ pub enum Command {
     UseKey(Key),
     /// Accept this key no more. Refused while this agent or somebody it hears seals with it.
     RemoveKey(Key),
+    /// The same on all live members. [`Event::KeyringFinished`] tells the outcome.
+    Keyring(KeyOp),
 }
 
 /// What a command started.
@@ -239,6 +244,8 @@ pub enum CommandOutcome {
         /// Its Lamport time.
         time: u64,
     },
+    /// The members are being asked.
+    Keyring(KeyringId),
 }
 
 /// Why a command was refused. The node's state is as before.
@@ -277,6 +284,9 @@ pub enum CommandError {
     /// A keyring was to be changed, and there is none.
     #[error("this agent is not encrypted: start it with -encrypt")]
     NotSealed,
+    /// One keyring operation at a time: another one that was asked of this agent goes on.
+    #[error("this agent carries out another keyring operation: try again when that has ended")]
+    KeyringBusy,
     /// The keyring cannot be changed so.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -418,6 +428,13 @@ pub enum Event {
         other: Arc<Record>,
         /// The one that had the name before (this node, or a member).
         holder: Arc<Record>,
+    },
+    /// A keyring operation has ended on all members, or cannot go on.
+    KeyringFinished {
+        /// Which one.
+        id: KeyringId,
+        /// Who did what.
+        report: Box<KeyringReport>,
     },
     /// The process was away for this long; deadlines were shifted.
     Paused {

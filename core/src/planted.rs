@@ -58,4 +58,10 @@ bugs! {
         "an event that is heard again is told again";
     LamportWraps = "lamport-wraps",
         "after the last tick of the events' clock (here: 2) it goes on at 1";
+    KeyUsedUnchecked = "key-used-unchecked",
+        "a key is used before every member has it";
+    KeyRemovedInUse = "key-removed-in-use",
+        "a key is removed although a member still seals with it";
+    ImplausibleJumps = "implausible-jumps",
+        "a claim may raise a version by any step";
 }

@@ -56,6 +56,9 @@ counters! {
     /// Acks and nacks that nobody waited for, bootstrap reports of strangers or of an earlier life
     /// (late, duplicated or forged).
     StrayReply = "stray_reply",
+    /// Answers withheld from an address that no member has: larger than what came from there, or
+    /// too many at once.
+    RepliesWithheld = "replies_withheld",
     /// Claims that lost to what we know.
     StaleClaim = "stale_claim",
     /// Claims with an absurd jump of version.

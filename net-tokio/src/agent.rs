@@ -24,7 +24,7 @@ use crate::{
     driver::{Disk, Driver, Parts, Publisher},
     handle::AgentHandle,
     http::{CounterSource, HttpConfig, HttpServer},
-    persist::{DataDir, PersistError, Writer, random_id},
+    persist::{DataDir, KEYRING, PersistError, Writer, random_id},
     retry::{self, RetryPolicy, Target},
     transport::{TokioNet, TokioUdp, bind_gossip, bind_tcp},
     view::AgentInfo,
@@ -81,6 +81,7 @@ impl Agent {
         let start_join = targets("start_join", &config.start_join, port)?;
         let retry_join = targets("retry_join", &config.retry_join, port)?;
         let (dir, durable) = open_data_dir(&config).await?;
+        let config = with_stored_keys(config, dir.as_ref());
         let sockets = Sockets::bind(&config).await?;
 
         let clock = TokioClock::new();
@@ -216,6 +217,23 @@ async fn open_data_dir(config: &AgentConfig) -> Result<(Option<DataDir>, Durable
     }
 }
 
+/// The keyring of the data directory wins over `-encrypt`: it is what the cluster was told last.
+fn with_stored_keys(mut config: AgentConfig, dir: Option<&DataDir>) -> AgentConfig {
+    let Some((dir, stored)) = dir.and_then(|d| Some((d, d.keys()?))) else { return config };
+    let file = dir.path().join(KEYRING);
+    match &config.keys {
+        Some(given) if given.primary() == stored.primary() => {}
+        Some(_) => tracing::warn!(
+            "the key of -encrypt is not used: the keyring in {} was changed and wins \
+             (remove the file to start with -encrypt)",
+            file.display()
+        ),
+        None => tracing::info!("using the keyring in {}", file.display()),
+    }
+    config.keys = Some(stored.clone());
+    config
+}
+
 async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, PersistError> + Send + 'static,
 ) -> Result<T, PersistError> {
@@ -267,8 +285,12 @@ async fn first_save(
 ) -> Result<Disk, StartError> {
     let Some(mut dir) = dir else { return Ok(Disk::None) };
     if let Some(p) = node.poll_persist() {
-        let state = p.state;
-        dir = blocking(move || dir.save(&state).map(|()| dir)).await?;
+        let (state, keys) = (p.state, p.keys);
+        dir = blocking(move || {
+            keys.iter().try_for_each(|k| dir.save_keys(k))?;
+            dir.save(&state).map(|()| dir)
+        })
+        .await?;
         node.handle_persisted(clock.now(), p.token);
     }
     Ok(Disk::Writer(Writer::start(dir)))

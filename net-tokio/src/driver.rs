@@ -20,8 +20,8 @@ use std::{
 };
 
 use quorate_core::{
-    Command, CommandOutcome, Durable, Event, Instant, JoinError, JoinId, LocalState, Node, Persist,
-    PersistToken, StreamAction, StreamEvent, StreamId,
+    Command, CommandOutcome, Durable, Event, Instant, JoinError, JoinId, KeyringId, KeyringReport,
+    LocalState, Node, Persist, PersistToken, StreamAction, StreamEvent, StreamId,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -95,6 +95,8 @@ pub struct Parts<N: Net, C> {
 /// An answer that somebody waits for.
 type Reply = oneshot::Sender<Result<usize, RequestError>>;
 
+type KeyringReply = oneshot::Sender<Result<Box<KeyringReport>, RequestError>>;
+
 /// The owner of the node.
 #[derive(Debug)]
 pub struct Driver<N: Net, C> {
@@ -107,6 +109,7 @@ pub struct Driver<N: Net, C> {
     requests: mpsc::Receiver<Request>,
     io: Arc<IoCounters>,
     joins: Vec<(JoinId, Reply)>,
+    keyrings: Vec<(KeyringId, KeyringReply)>,
     leaves: Vec<Reply>,
     talk: Talk,
     /// What this agent is told to be, to log its own ups and downs once.
@@ -138,6 +141,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
             requests: parts.requests,
             io: parts.io,
             joins: Vec::new(),
+            keyrings: Vec::new(),
             leaves: Vec::new(),
             talk: Talk::new(parts.events),
             announced: LocalState::Starting,
@@ -303,6 +307,14 @@ impl<N: Net, C: Clock> Driver<N, C> {
             Request::Coordinates { reply } => {
                 drop(reply.send(Coordinates::of_node(&self.node)));
             }
+            Request::Keyring { op, reply } => {
+                match self.node.command(now, Command::Keyring(op)) {
+                    Ok(CommandOutcome::Keyring(id)) => self.keyrings.push((id, reply)),
+                    // The others are the outcomes of other commands.
+                    Ok(_) => drop(reply.send(Err(RequestError::Stopped))),
+                    Err(e) => drop(reply.send(Err(e.into()))),
+                }
+            }
             Request::Stats { reply } => drop(reply.send(Box::new(self.node.stats().clone()))),
         }
         self.drain_streams(now);
@@ -398,6 +410,12 @@ impl<N: Net, C: Clock> Driver<N, C> {
                     let _ = reply.send(result.map_err(RequestError::from));
                 }
             }
+            Event::KeyringFinished { id, report } => {
+                if let Some(i) = self.keyrings.iter().position(|(k, _)| *k == id) {
+                    let (_, reply) = self.keyrings.swap_remove(i);
+                    let _ = reply.send(Ok(report));
+                }
+            }
             Event::LeaveFinished { confirmed } => {
                 for reply in self.leaves.drain(..) {
                     let _ = reply.send(Ok(confirmed));
@@ -422,6 +440,8 @@ impl<N: Net, C: Clock> Driver<N, C> {
                     let _ = reply.send(Err(JoinError::TimedOut.into()));
                 }
                 self.talk.on_event(&mut self.node, now, event);
+                // To ask again is harmless.
+                self.keyrings.clear();
             }
             event => self.talk.on_event(&mut self.node, now, event),
         }

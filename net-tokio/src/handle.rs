@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use quorate_core::{CommandError, Coordinate, JoinError, Name, Node, NodeId, Pairs, Stats};
+use quorate_core::{
+    CommandError, Coordinate, JoinError, KeyringReport, Name, Node, NodeId, Pairs, Stats,
+    wire::KeyOp,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -51,6 +54,13 @@ pub enum Request {
         query: Box<(String, Vec<u8>, Option<Duration>)>,
         /// What became of it.
         reply: QueryReply,
+    },
+    /// Look at the keyring of all members, or change it; answered when all have answered.
+    Keyring {
+        /// What to do.
+        op: KeyOp,
+        /// What the members said, or why nobody was asked.
+        reply: oneshot::Sender<Result<Box<KeyringReport>, RequestError>>,
     },
     /// The counters of the node.
     Stats {
@@ -238,6 +248,15 @@ impl AgentHandle {
     /// Where the members are, unless the agent is gone.
     pub async fn coordinates(&self) -> Option<Coordinates> {
         self.ask(|reply| Request::Coordinates { reply }).await
+    }
+
+    /// Looks at the keyring of all live members, or changes it. Every operation may be repeated.
+    ///
+    /// # Errors
+    /// [`RequestError::Command`]: not encrypted, or another one is under way;
+    /// [`RequestError::Stopped`]. What single members said is in the report.
+    pub async fn keyring(&self, op: KeyOp) -> Result<Box<KeyringReport>, RequestError> {
+        self.ask(|reply| Request::Keyring { op, reply }).await.unwrap_or(Err(RequestError::Stopped))
     }
 
     /// The node's counters, unless the agent is gone.

@@ -18,6 +18,7 @@ mod event;
 mod health;
 mod host;
 mod io;
+mod keyring;
 mod metrics;
 mod query;
 mod reply;

@@ -1,8 +1,9 @@
 //! The data directory: who the agent is and the last generation it may have used, kept so that a
 //! crash at any moment leaves either the old state or the new one.
 //!
-//! Files: `node-id` (a UUID as text, as Consul keeps it), two slots `state.0` and `state.1`, and
-//! `lock`, held by the running agent. A save writes the slot that does not hold the newest state:
+//! Files: `node-id` (a UUID as text, as Consul keeps it), two slots `state.0` and `state.1`,
+//! `serf/local.keyring` (the keys, if the agent is encrypted), and `lock`, held by the running
+//! agent. A save writes the slot that does not hold the newest state:
 //! a temporary file, fsync, rename, fsync of the directory. A load takes the valid slot with the
 //! highest sequence number.
 //!
@@ -14,6 +15,7 @@
 //! old.
 
 mod format;
+mod keyring;
 mod writer;
 
 use std::{
@@ -22,9 +24,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use quorate_core::{Durable, Memory, NodeId};
+use quorate_core::{Durable, Memory, NodeId, wire::Keyring};
 
 pub use format::SlotFault;
+pub use keyring::{KEYRING, KeyringFault};
 pub use writer::Writer;
 
 /// Generations added when a slot could not be read.
@@ -102,6 +105,17 @@ pub enum PersistError {
         /// Its format.
         found: u32,
     },
+    /// The keyring file is not one.
+    #[error(
+        "{} is no keyring ({fault}); put back a copy of it, or remove it and give the key that the \
+         cluster uses now with -encrypt", path.display()
+    )]
+    Keyring {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: KeyringFault,
+    },
     /// The state is larger than a slot may be.
     #[error("a state of {0} bytes does not fit a slot of {max}", max = format::MAX_PAYLOAD)]
     TooLarge(usize),
@@ -147,6 +161,8 @@ impl Held {
 pub struct DataDir {
     path: PathBuf,
     slots: [Option<Held>; 2],
+    /// The keyring as it is on disk.
+    keys: Option<Keyring>,
     /// Locked as long as this lives; the lock goes with the process, however that ends.
     _lock: File,
 }
@@ -160,7 +176,8 @@ impl DataDir {
     pub fn open(path: &Path, node_id: Option<NodeId>) -> Result<(Self, Durable), PersistError> {
         std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
         let lock = lock(path)?;
-        let mut dir = Self { path: path.to_owned(), slots: [None, None], _lock: lock };
+        let mut dir = Self { path: path.to_owned(), slots: [None, None], keys: None, _lock: lock };
+        dir.keys = dir.load_keys()?;
         let stored = dir.load_slots()?;
         let file_id = dir.read_node_id(node_id)?;
         let id = dir.settle_id(node_id, file_id, stored.as_ref())?;
@@ -216,21 +233,7 @@ impl DataDir {
 
     /// Replaces a file as a whole, on stable storage when this returns.
     fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), PersistError> {
-        let path = self.path.join(name);
-        let tmp = self.path.join(format!("{name}.tmp"));
-        let mut f = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&tmp)
-            .map_err(|e| io_error("create", &tmp, e))?;
-        f.write_all(bytes).map_err(|e| io_error("write", &tmp, e))?;
-        f.sync_all().map_err(|e| io_error("sync", &tmp, e))?;
-        drop(f);
-        std::fs::rename(&tmp, &path).map_err(|e| io_error("replace", &path, e))?;
-        File::open(&self.path)
-            .and_then(|d| d.sync_all())
-            .map_err(|e| io_error("sync", &self.path, e))
+        replace_file(&self.path, name, bytes, false)
     }
 
     /// Reads both slots; the newest state, its generation raised if a slot is damaged.
@@ -306,6 +309,31 @@ impl DataDir {
             (None, None) => random_id(),
         }
     }
+}
+
+/// Replaces a file as a whole, on stable storage when this returns. `secret`: for its owner only.
+fn replace_file(dir: &Path, name: &str, bytes: &[u8], secret: bool) -> Result<(), PersistError> {
+    let path = dir.join(name);
+    let tmp = dir.join(format!("{name}.tmp"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if secret {
+        // What an earlier crash left behind may have other rights.
+        match std::fs::remove_file(&tmp) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &tmp, e));
+            }
+            _ => {}
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let mut f = options.open(&tmp).map_err(|e| io_error("create", &tmp, e))?;
+    f.write_all(bytes).map_err(|e| io_error("write", &tmp, e))?;
+    f.sync_all().map_err(|e| io_error("sync", &tmp, e))?;
+    drop(f);
+    std::fs::rename(&tmp, &path).map_err(|e| io_error("replace", &path, e))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io_error("sync", dir, e))
 }
 
 /// A new random id.

@@ -2,6 +2,7 @@
 
 use crate::{
     generate::generate,
+    hostile,
     keyed::{Draws, Purpose},
     scenario::{
         Action, Cluster, Condition, Direction, DiskFault, Expect, Line, LinkLine, LinkSettings,
@@ -17,6 +18,8 @@ pub enum Aim {
     Everything,
     /// Servers that form a bootstrap quorum, with faults in just that time.
     Bootstrap,
+    /// Keys that are replaced while all runs, and packets forged by one who has them.
+    Hostile,
 }
 
 /// What a sweep of a hundred seeds or more must have met: if not, it tests less than it says.
@@ -45,6 +48,7 @@ impl Aim {
         match self {
             Self::Everything => generate(seed),
             Self::Bootstrap => bootstrap(seed),
+            Self::Hostile => hostile::hostile(seed),
         }
     }
 
@@ -53,6 +57,7 @@ impl Aim {
         match self {
             Self::Everything => "",
             Self::Bootstrap => " --aim bootstrap",
+            Self::Hostile => " --aim hostile",
         }
     }
 
@@ -61,6 +66,7 @@ impl Aim {
         match self {
             Self::Everything => REQUIRED,
             Self::Bootstrap => REQUIRED_BOOTSTRAP,
+            Self::Hostile => hostile::REQUIRED,
         }
     }
 }

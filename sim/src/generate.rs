@@ -366,7 +366,7 @@ impl Sketch {
             let on = NodeSet::one(nodes);
             let action = match draws.below(8) {
                 0 => Action::Query { name: ping.clone(), on },
-                1 => Action::Forge { nodes: on, ahead: draws.bits() >> draws.below(64) },
+                1 => Action::ForgeEvent { nodes: on, ahead: draws.bits() >> draws.below(64) },
                 _ => Action::Event { name: deploy.clone(), on },
             };
             self.lines.insert(after + 1, Line::At(at, action));

@@ -15,6 +15,7 @@ pub mod compare;
 pub mod corpus;
 pub mod disk;
 pub mod generate;
+mod hostile;
 pub mod invariants;
 pub mod keyed;
 pub mod network;

@@ -6,6 +6,8 @@ use quorate_core::{
     wire::{Key, Keyring},
 };
 
+use crate::scenario::KeyNo;
+
 /// Which clock of its host a node is driven by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeClock {
@@ -28,10 +30,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// The keys of every node.
+    /// What every node begins with, if the command line says so; a scenario may say it, too.
     pub fn keyring(&self) -> Option<Keyring> {
-        let key = || Key::new(&[7; 32]).unwrap_or_else(|e| unreachable!("32 bytes are a key: {e}"));
-        self.sealed.then(|| Keyring::new(key()))
+        self.sealed.then(|| Keyring::new(key(KeyNo(1))))
     }
 
     /// With these constants.
@@ -50,6 +51,22 @@ impl Program {
         self.tuning.bug = Some(bug.0);
         Some(self)
     }
+}
+
+/// The key of that number.
+pub fn key(k: KeyNo) -> Key {
+    Key::new(&[k.0; 32]).unwrap_or_else(|e| unreachable!("32 bytes are a key: {e}"))
+}
+
+/// A keyring of these keys, the first one seals; none of none.
+pub fn keyring(keys: &[KeyNo]) -> Option<Keyring> {
+    let (first, others) = keys.split_first()?;
+    let mut ring = Keyring::new(key(*first));
+    for k in others {
+        // At most as many as fit.
+        let _ = ring.install(key(*k));
+    }
+    Some(ring)
 }
 
 /// The planted bug of the driver, not of the protocol: its name, and what it breaks.

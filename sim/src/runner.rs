@@ -37,6 +37,7 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> Outcome {
         failures: vec![failure],
         goals: Default::default(),
         measures: Default::default(),
+        recorded: Vec::new(),
         trace: Vec::new(),
         trace_error: None,
     }

@@ -297,7 +297,7 @@ fn remove_from(set: &mut NodeSet, n: u32) -> bool {
 /// Edits every set of a line; false if `edit` refused one.
 fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> bool {
     let mut sets: Vec<&mut NodeSet> = match line {
-        Line::Net(_) => vec![],
+        Line::Net(_) | Line::Keys(_) => vec![],
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],
@@ -328,6 +328,8 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         Action::Link(l) => vec![&mut l.from, &mut l.to],
         Action::Clock(c) => vec![&mut c.nodes],
         Action::Heal | Action::Net(_) => vec![],
+        Action::Key { on, .. } => on.iter_mut().collect(),
+        Action::Forge { nodes, accused, .. } => vec![nodes, accused],
         Action::ForceLeave { nodes, on } => on.iter_mut().chain([nodes]).collect(),
         Action::Restart { nodes, options } | Action::Start { nodes, options } => {
             options.join.iter_mut().chain([nodes]).collect()
@@ -345,7 +347,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Garbage { nodes, .. }
         | Action::Event { on: nodes, .. }
         | Action::Query { on: nodes, .. }
-        | Action::Forge { nodes, .. }
+        | Action::ForgeEvent { nodes, .. }
         | Action::Retag { nodes }
         | Action::Misplace { nodes }
         | Action::Disk { nodes, .. } => vec![nodes],

@@ -80,6 +80,8 @@ kinds! {
     JoinFinished = "join-finished",
     /// A leave ended.
     LeaveFinished = "leave-finished",
+    /// A keyring operation ended.
+    KeyringFinished = "keyring-finished",
     /// Two members have one name.
     NameConflict = "name-conflict",
     /// The node noticed that it had been away.

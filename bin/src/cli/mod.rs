@@ -71,6 +71,7 @@ fn dispatch(p: &Parsed) -> ExitCode {
         | Action::ForceLeave
         | Action::Info
         | Action::Join
+        | Action::Keyring
         | Action::Leave
         | Action::Members
         | Action::Operator

@@ -55,6 +55,8 @@ pub(crate) enum Action {
     Join,
     /// Print a new key.
     Keygen,
+    /// Look at the keys of the cluster, or change them.
+    Keyring,
     /// Leave the cluster.
     Leave,
     /// Print the member list.
@@ -291,6 +293,14 @@ const EVENT: &[Flag] = &[
 
 const PRUNE: &[Flag] = &[switch("prune", "Forget the member at once.")];
 
+const KEYRING: &[Flag] = &[
+    switch("list", "Print the keys, and how many members have each."),
+    one("install", "key", "Let all members accept this key, too; they seal with the one they had."),
+    one("use", "key", "Let all members seal with this key. All of them must have it."),
+    one("remove", "key", "Let no member accept this key any more. None may seal with it."),
+    one("relay-factor", "count", "Accepted and without effect: each member is asked directly."),
+];
+
 /// All commands, in alphabetical order.
 pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
@@ -348,6 +358,13 @@ pub(crate) const COMMANDS: &[Spec] = &[
         operands: Operands::None,
         about: "Print a new random key",
         flags: &[],
+    },
+    Spec {
+        name: "keyring",
+        action: Action::Keyring,
+        operands: Operands::None,
+        about: "Print the keys of the cluster, or change them while it runs",
+        flags: &[KEYRING, CLIENT],
     },
     Spec {
         name: "leave",

@@ -25,7 +25,7 @@ pub(crate) enum HttpError {
     /// The request did not reach the agent, or the answer did not come back.
     #[error("{verb} \"{url}\": {cause}")]
     Transport {
-        /// `Get` or `Put`.
+        /// `Get`, `Put`, `Post` or `Delete`.
         verb: &'static str,
         /// The whole URL.
         url: String,
@@ -82,7 +82,12 @@ impl Client {
         body: Bytes,
         limit: Duration,
     ) -> Result<Bytes, HttpError> {
-        let verb = if method == Method::PUT { "Put" } else { "Get" };
+        let verb = match method {
+            Method::PUT => "Put",
+            Method::POST => "Post",
+            Method::DELETE => "Delete",
+            _ => "Get",
+        };
         let url = format!("http://{}{path}", self.endpoint.authority());
         let outcome = timeout(limit, self.exchange(method, path, body)).await;
         let (status, body) = match outcome {

@@ -4,6 +4,7 @@ mod addr;
 mod bootstrap;
 mod event;
 mod http;
+mod keyring;
 mod members;
 mod rtt;
 
@@ -52,6 +53,7 @@ async fn talk(p: &Parsed, client: &Client) -> ExitCode {
         Action::Event => event::command(p, client).await,
         Action::Join => join(p, client).await,
         Action::Rtt => rtt::command(p, client).await,
+        Action::Keyring => keyring::command(p, client).await,
         Action::Operator => bootstrap::command(p, client).await,
         Action::Leave => leave(client).await,
         Action::Reload => reload(client).await,

@@ -7,11 +7,11 @@
 use alloc::sync::Arc;
 use core::{net::SocketAddr, time::Duration};
 
-use super::{LocalState, Node, Outgoing, Timer, probe::Kind};
+use super::{LocalState, Node, Timer, probe::Kind};
 use crate::{
     digest::fingerprint,
     identity::{NodeId, Version},
-    merge::{Order, compare, plausible},
+    merge::{Order, compare, refutable},
     output::{Event, Persist, PersistToken},
     planted::Bug,
     record::{Claim, Record, State, Statement},
@@ -62,7 +62,7 @@ impl Node {
             }
         };
         match self.weigh(known, (claim.version(), claim.state())) {
-            Order::Newer if !plausible(known.0, claim.version()) => {
+            Order::Newer if !self.believable(id, known.0, claim.version()) => {
                 self.stats.count(Counter::ImplausibleClaim);
             }
             Order::Newer if claim.version() < known.0 => {
@@ -109,11 +109,8 @@ impl Node {
 
     /// Whoever is behind gets what it lacks, as far as the rate allows.
     fn correct(&mut self, origin: Origin, about: NodeId) {
-        if let Origin::Packet(to) = origin
-            && self.replies_left > 0
-        {
-            self.replies_left -= 1;
-            self.transmit(Outgoing::Claim { to, about });
+        if let Origin::Packet(to) = origin {
+            self.correct_at(to, about);
         }
     }
 
@@ -251,7 +248,7 @@ impl Node {
                 return;
             }
             // An earlier life of ours that our disk does not know of.
-            if plausible(mine, theirs) {
+            if refutable(mine, theirs) || self.broken(Bug::ImplausibleJumps) {
                 if theirs.generation > self.storage.durable.generation {
                     self.bootstrap_doubt(now);
                 }
@@ -267,7 +264,7 @@ impl Node {
             }
             return;
         }
-        if !plausible(mine, theirs) {
+        if !refutable(mine, theirs) {
             self.stats.count(Counter::ImplausibleClaim);
             return;
         }
@@ -345,7 +342,8 @@ impl Node {
     pub(super) fn persist(&mut self) -> PersistToken {
         self.storage.tokens += 1;
         let token = PersistToken(self.storage.tokens);
-        self.storage.waiting = Some(Persist { token, state: self.storage.durable.clone() });
+        let (state, keys) = (self.storage.durable.clone(), self.keyring().cloned());
+        self.storage.waiting = Some(Persist { token, state, keys });
         token
     }
 

@@ -105,7 +105,7 @@ impl Node {
         }
         self.learn_claim(now, l.claim, Origin::Packet(from));
         let message = Message::LeaveAck(LeaveAck { cookie: l.cookie, from: self.me.id });
-        self.transmit(Outgoing::Message { to: from, message, known: None });
+        self.answer(from, message, None);
     }
 
     /// Says for a failed member that it has left. A live one refutes that.

@@ -6,8 +6,10 @@
 //! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
 //! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads;
 //! `streams`, `sync` and `differences` exchange in bulk; `versions` knows who understands what;
-//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `user` and
-//! `query` carry what applications say; `table`, `index`, `queue` and `timers` are the data.
+//! `keyring` changes keys on all members; `replies` bounds what strangers are told, `vouch` keeps
+//! what members said of themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a
+//! member's life; `user` and `query` carry what applications say; `table`, `index`, `queue` and
+//! `timers` are the data.
 
 mod bootstrap;
 mod claims;
@@ -15,12 +17,14 @@ mod differences;
 mod drain;
 mod gossip;
 mod index;
+mod keyring;
 mod leave;
 mod probe;
 mod query;
 mod queue;
 mod random;
 mod relay;
+mod replies;
 mod retag;
 mod rumors;
 mod sealing;
@@ -33,6 +37,7 @@ mod upkeep;
 mod user;
 mod versions;
 mod vivaldi;
+mod vouch;
 mod watch;
 
 use alloc::{
@@ -53,7 +58,7 @@ use crate::{
     record::{Claim, Record, State, Statement},
     stats::{Counter, Stats},
     time::Instant,
-    wire::{self, Cookie, Message, Packed, Sender},
+    wire::{self, Cookie, KeyOp, Message, Packed, Sender},
 };
 use drain::Outgoing;
 use random::Random;
@@ -122,6 +127,7 @@ pub struct Node {
     pending_joins: Vec<(JoinId, SocketAddr)>,
     syncing: sync::SyncState,
     watches: watch::Watches,
+    security: sealing::Security,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -196,6 +202,7 @@ impl Node {
             pending_joins: Vec::new(),
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
+            security: sealing::Security::default(),
             leaving: None,
             rejoin,
             vivaldi: vivaldi::Vivaldi::default(),
@@ -245,6 +252,7 @@ impl Node {
                 return;
             }
         };
+        self.begin_replies(now, bytes.len());
         for b in wire::bodies(&body) {
             if let Ok((wire::CLAIM, body)) = b {
                 match self.memo.decode(body) {
@@ -331,6 +339,7 @@ impl Node {
             Timer::QueryEnd(id) => self.on_query_end(id),
             Timer::QueryReply(id) => self.on_query_reply_timer(now, id),
             Timer::Asked(id) => self.on_asked_end(id),
+            Timer::Keyring => self.go_on_with_keys(now),
         }
     }
 
@@ -348,6 +357,7 @@ impl Node {
             }
         }
         self.bootstrap_persisted(now, token);
+        self.keys_persisted(now, token);
         self.finish();
     }
 
@@ -373,7 +383,7 @@ impl Node {
             Command::Query { name, payload, filter, ack, timeout_ms } => {
                 self.ask(now, query::Question { name, payload, filter, ack, timeout_ms })?
             }
-            Command::Answer { id, payload } => self.answer(now, id, payload)?,
+            Command::Answer { id, payload } => self.answer_query(now, id, payload)?,
             Command::SetTags(tags) => {
                 self.cfg.tags = tags;
                 self.publish_changes(now);
@@ -384,10 +394,10 @@ impl Node {
                 self.publish_changes(now);
                 CommandOutcome::Done
             }
-            Command::InstallKey(_) | Command::UseKey(_) | Command::RemoveKey(_) => {
-                self.change_keys(now, &c)?;
-                CommandOutcome::Done
-            }
+            Command::InstallKey(key) => self.change_own_keys(now, KeyOp::Install(key))?,
+            Command::UseKey(key) => self.change_own_keys(now, KeyOp::Use(key))?,
+            Command::RemoveKey(key) => self.change_own_keys(now, KeyOp::Remove(key))?,
+            Command::Keyring(op) => CommandOutcome::Keyring(self.begin_keyring(now, op)?),
         };
         self.finish();
         Ok(outcome)

@@ -197,18 +197,19 @@ impl Node {
             let me = self.sender();
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
-            self.transmit(Outgoing::Message { to: from, message, known: None });
+            self.answer(from, message, None);
             return;
         }
-        let (version, root) = (self.me.version, self.root());
-        let ack = Ack { cookie, version, root };
+        // To a stranger the digest tells nothing, and without it the ack is smaller than the ping.
+        let root = known.map_or(0, |_| self.root());
+        let ack = Ack { cookie, version: self.me.version, root };
         // A stranger is not told where we are.
         let message =
             match self.own_place().filter(|_| known.is_some() && self.takes_placed_acks(p.from)) {
                 Some(place) => Message::PlacedAck(PlacedAck { ack, place }),
                 None => Message::Ack(ack),
             };
-        self.transmit(Outgoing::Message { to: from, message, known });
+        self.answer(from, message, known);
         self.tell_sender(from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
@@ -220,10 +221,8 @@ impl Node {
         if let Some(e) = self.table.get(s.id)
             && e.state() != crate::State::Alive
             && e.record.version >= s.version
-            && self.replies_left > 0
         {
-            self.replies_left -= 1;
-            self.transmit(Outgoing::Claim { to, about: s.id });
+            self.correct_at(to, s.id);
         }
     }
 
@@ -245,7 +244,9 @@ impl Node {
         if p.kind == Kind::Regular {
             self.better_health();
         }
-        self.tell_sender(from, wire::Sender { id: p.target, version: a.version });
+        let sender = wire::Sender { id: p.target, version: a.version };
+        self.vouch(from, sender);
+        self.tell_sender(from, sender);
         if self.known_at(p.target, from).is_some() {
             if let Some(place) = place {
                 let first = p.kind == Kind::Regular && a.cookie & REPEAT == 0;

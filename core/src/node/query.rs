@@ -212,12 +212,12 @@ impl Node {
         let asked = Asked { origin, answered: false, reply: None, sent: 0 };
         self.user.queries.asked.insert(id, asked);
         if q.ack {
-            self.reply(now, id, None);
+            self.reply_to_query(now, id, None);
         }
         self.event(Event::QueryReceived { query: Arc::new(q) });
     }
 
-    pub(super) fn answer(
+    pub(super) fn answer_query(
         &mut self,
         now: Instant,
         id: EventId,
@@ -227,11 +227,11 @@ impl Node {
         let answer = Answer::new(payload).map_err(|_| CommandError::AnswerTooLarge(len))?;
         let asked = self.user.queries.asked.get_mut(&id).filter(|a| !a.answered);
         asked.ok_or(CommandError::UnknownQuery(id))?.answered = true;
-        self.reply(now, id, Some(answer));
+        self.reply_to_query(now, id, Some(answer));
         Ok(CommandOutcome::Done)
     }
 
-    fn reply(&mut self, now: Instant, id: EventId, answer: Option<Answer>) {
+    fn reply_to_query(&mut self, now: Instant, id: EventId, answer: Option<Answer>) {
         let from = self.me.id;
         let Some(asked) = self.user.queries.asked.get_mut(&id) else { return };
         if asked.origin == from {

@@ -21,6 +21,8 @@ pub(super) struct Relay {
     stream: Option<StreamId>,
     met: NackReason,
     nacked: bool,
+    /// The target has this address here, too: it is pinged again and again, and over a stream.
+    trusted: bool,
 }
 
 /// Budgets outside of this are brought into it, milliseconds.
@@ -42,7 +44,9 @@ impl Node {
         let cookie = self.new_cookie();
         let role = Role::Relaying { cookie, target: r.target };
         let graded = self.cfg.tuning.graded_evidence;
-        let stream = if graded { self.open(now, r.addr, role, budget) } else { None };
+        // Whoever forges a request must not have us flood an address of its choice.
+        let trusted = self.table.get(r.target).is_some_and(|e| e.record.addr == r.addr);
+        let stream = if graded && trusted { self.open(now, r.addr, role, budget) } else { None };
         let relay = Relay {
             ask: r.cookie,
             asker: from,
@@ -51,6 +55,7 @@ impl Node {
             stream,
             met: NackReason::Silent,
             nacked: false,
+            trusted,
         };
         self.relays.insert(cookie, relay);
         self.on_relay_repeat(now, cookie);
@@ -61,14 +66,12 @@ impl Node {
 
     /// Pings for the asker, again and again until the relay ends.
     pub(super) fn on_relay_repeat(&mut self, now: Instant, cookie: Cookie) {
-        let Some((to, target)) = self.relays.get(&cookie).map(|r| (r.addr, r.target)) else {
-            return;
-        };
+        let Some(r) = self.relays.get(&cookie) else { return };
+        let (to, target, trusted) = (r.addr, Mark::new(cookie, r.target), r.trusted);
         let (root, from) = (self.root(), self.sender());
-        let target = Mark::new(cookie, target);
         let message = Message::Ping(wire::Ping { cookie, from, target, root });
         self.transmit(Outgoing::Message { to, message, known: None });
-        if let Some(every) = self.repeat_every() {
+        if let Some(every) = self.repeat_every().filter(|_| trusted) {
             self.timers.set(Timer::RelayRepeat(cookie), now + every);
         }
     }

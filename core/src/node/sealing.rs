@@ -1,19 +1,30 @@
 //! Sealing, seen from the node: the keyring and its changes, and how both ends of a stream agree
 //! on keys. The cryptography is `wire`'s.
 
-use super::{Node, probe::Kind, random::Random};
+use alloc::vec::Vec;
+
+use super::{Node, keyring, probe::Kind, random::Random, replies, vouch};
 use crate::{
     config::Config,
-    output::{Command, CommandError, JoinError, StreamAction, StreamId},
+    output::{CommandError, JoinError, PersistToken, StreamAction, StreamId},
+    planted::Bug,
     stats::Counter,
     time::Instant,
-    wire::{self, KeyId, Message, Salt, StreamSeal},
+    wire::{self, KeyId, KeyOp, Message, Salt, StreamSeal},
 };
 
 /// A key counts as in use if it sealed one of the last datagrams that came in, so many per member.
 const KEY_HEARD_PER_MEMBER: u64 = 4;
 /// Members that are told at once that another key is in use here.
 const KEY_TOLD: usize = 128;
+
+/// What a node knows of keys and of those who may lie.
+#[derive(Debug, Default)]
+pub(super) struct Security {
+    pub(super) keys: keyring::Keys,
+    pub(super) replies: replies::Replies,
+    pub(super) vouched: vouch::Vouched,
+}
 
 /// What protects a node's datagrams.
 pub(super) fn envelope(config: &Config, rng: &mut Random) -> wire::Envelope {
@@ -24,20 +35,31 @@ pub(super) fn envelope(config: &Config, rng: &mut Random) -> wire::Envelope {
 impl Node {
     // ---- the keyring ----
 
-    pub(super) fn change_keys(&mut self, now: Instant, c: &Command) -> Result<(), CommandError> {
+    /// Changes the keyring here; the token to wait for, if anything changed.
+    pub(super) fn change_keys(
+        &mut self,
+        now: Instant,
+        op: &KeyOp,
+    ) -> Result<Option<PersistToken>, CommandError> {
+        let unchecked = self.broken(Bug::KeyRemovedInUse);
         let heard = KEY_HEARD_PER_MEMBER * (self.table.live_count() as u64 + 4);
         let sealer = self.envelope.sealer_mut().ok_or(CommandError::NotSealed)?;
         let mut ring = sealer.ring().clone();
-        match c {
-            Command::InstallKey(key) => ring.install(key.clone())?,
-            Command::UseKey(key) => ring.use_key(key)?,
-            Command::RemoveKey(key) => {
+        let mut removed = None;
+        match op {
+            KeyOp::List => {}
+            KeyOp::Install(key) => ring.install(key.clone())?,
+            KeyOp::Use(key) => ring.use_key(key)?,
+            KeyOp::Remove(key) => {
                 ring.remove(key)?;
-                if sealer.heard_lately(key.id(), heard) {
+                if sealer.heard_lately(key.id(), heard) && !unchecked {
                     return Err(wire::KeyError::InUse.into());
                 }
+                removed = Some(key.id());
             }
-            _ => {}
+        }
+        if ring == *sealer.ring() {
+            return Ok(None);
         }
         let other_primary = ring.primary() != sealer.ring().primary();
         sealer.set_ring(ring);
@@ -47,7 +69,24 @@ impl Node {
                 self.start_probe(now, id, Kind::Contact);
             }
         }
-        Ok(())
+        if let Some(key) = removed {
+            self.renew_streams(now, key);
+        }
+        Ok(Some(self.persist()))
+    }
+
+    /// What was derived from a key that is gone goes with it: watch streams are opened anew.
+    fn renew_streams(&mut self, now: Instant, key: KeyId) {
+        let sealed_so = |c: &super::streams::Conn| c.own.is_some_and(|own| own.0 == key);
+        let old: Vec<StreamId> =
+            self.conns.iter().filter(|(_, c)| sealed_so(c)).map(|(id, _)| *id).collect();
+        for id in old {
+            if self.conns.get(&id).is_some_and(|c| c.role.is_watch()) {
+                self.renew_watch(now, id);
+            } else {
+                self.fail(now, id, JoinError::Key);
+            }
+        }
     }
 
     /// The keys, if this node seals.

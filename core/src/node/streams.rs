@@ -62,6 +62,10 @@ pub(super) enum Role {
     Watched { observer: NodeId, met: Option<u64> },
     /// Accepted; we observe this member.
     Watching { member: NodeId },
+    /// Opened; something is asked of this member's keyring.
+    AskingKeys { member: NodeId },
+    /// Accepted; something is to be done with our keyring.
+    ServeKeys,
 }
 
 impl Role {
@@ -83,6 +87,11 @@ impl Role {
     pub(super) const fn exchanges(&self) -> bool {
         let opened = matches!(self, Self::Joining { welcomed: true, .. } | Self::Syncing(_));
         opened || matches!(self, Self::ServeJoin | Self::ServeSync)
+    }
+
+    /// Is it about keyrings, seen from either end?
+    const fn is_about_keys(&self) -> bool {
+        matches!(self, Self::AskingKeys { .. } | Self::ServeKeys)
     }
 
     /// Does its end tell something, rather than that it did not work?
@@ -164,7 +173,12 @@ impl Node {
                 Purpose::Probe { cookie, target }
             }
             Role::Watched { observer, .. } => Purpose::Watch { target: observer },
-            Role::AwaitHello | Role::ServeJoin | Role::ServeSync | Role::Watching { .. } => return,
+            Role::AskingKeys { member } => Purpose::Keys { target: member },
+            Role::AwaitHello
+            | Role::ServeJoin
+            | Role::ServeSync
+            | Role::ServeKeys
+            | Role::Watching { .. } => return,
         };
         let record = (*self.me).clone();
         let mut say = alloc::vec![Message::Hello(Hello { purpose, record })];
@@ -174,6 +188,7 @@ impl Node {
         match purpose {
             Purpose::Join => self.all_claims(&mut say),
             Purpose::Sync | Purpose::Merge => say.push(self.bucket_message()),
+            Purpose::Keys { .. } => say.extend(self.key_request()),
             Purpose::Watch { .. } | Purpose::Probe { .. } => {}
         }
         self.say(id, &say);
@@ -199,6 +214,7 @@ impl Node {
         loop {
             let Some(c) = self.conns.get_mut(&id) else { return };
             match c.reader.next_message() {
+                Ok(Some(m)) if same && c.role.is_about_keys() => self.on_keys_message(now, id, m),
                 Ok(Some(m)) if same => self.on_stream_message(now, id, m),
                 Ok(Some(m)) => self.on_foreign_message(now, id, m),
                 Ok(None) => return,

@@ -228,6 +228,10 @@ impl Node {
             self.on_watch_hello(now, id, h, target);
             return;
         }
+        if let Purpose::Keys { target } = h.purpose {
+            self.on_keys_hello(id, target);
+            return;
+        }
         let welcome = Message::Welcome(Welcome { record: (*self.me).clone() });
         let mut say = alloc::vec![welcome];
         self.tell_events(h.purpose == Purpose::Join, &mut say);
@@ -319,6 +323,7 @@ impl Node {
                 }
                 self.arm_settle(now);
             }
+            Role::AskingKeys { member } => self.keys_unanswered(now, member, result.err()),
             _ => {}
         }
     }

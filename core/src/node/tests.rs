@@ -12,6 +12,8 @@ use std::sync::Arc;
 use crate::*;
 
 mod bootstrap;
+mod keyring;
+mod replies;
 mod retag;
 mod sealing;
 mod user;

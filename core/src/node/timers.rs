@@ -60,6 +60,8 @@ pub(super) enum Timer {
     QueryReply(EventId),
     /// A query of somebody else waits no longer.
     Asked(EventId),
+    /// Ask those again whose keys were still in use.
+    Keyring,
 }
 
 #[derive(Debug, Default)]

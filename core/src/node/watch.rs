@@ -236,6 +236,14 @@ impl Node {
         }
     }
 
+    /// Closes a watch stream that is to be opened anew.
+    pub(super) fn renew_watch(&mut self, now: Instant, id: StreamId) {
+        self.watches.observers.retain(|_, s| *s != id);
+        self.watches.observed.retain(|_, s| *s != id);
+        self.dismiss(id);
+        self.arm_watch(now);
+    }
+
     /// We leave: nobody need watch us, and we watch nobody.
     pub(super) fn end_watches(&mut self) {
         self.timers.stop(Timer::Watch);

@@ -118,6 +118,14 @@ impl Envelope {
         self.sealer.as_mut()
     }
 
+    /// Appends as many bytes as a datagram with this message alone has.
+    pub fn measure(&self, m: &Message, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        let rest = if self.sealer.is_some() { SEAL_BYTES + TAG_BYTES } else { CHECKSUM_BYTES };
+        out.resize(out.len() + rest, 0);
+        append_message(m, out);
+    }
+
     /// Bytes that [`Envelope::finish`] appends.
     pub const fn trailer(&self) -> usize {
         if self.sealer.is_some() { TAG_BYTES } else { 0 }

@@ -5,7 +5,11 @@ use core::{hash::Hasher, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use super::{packed::ClaimList, strict};
+use super::{
+    keys::{KeyOp, KeyReply},
+    packed::ClaimList,
+    strict,
+};
 use crate::{
     bootstrap::Memory,
     bounded::{BoundedString, BoundedVec},
@@ -193,6 +197,11 @@ pub enum Purpose {
         /// Who is meant.
         target: NodeId,
     },
+    /// Look at the keyring, or change it.
+    Keys {
+        /// Who is meant.
+        target: NodeId,
+    },
 }
 
 /// First message of the side that opened a stream.
@@ -370,6 +379,8 @@ messages! {
     29 EventDigest(u64) "digest of the remembered events",
     30 EventKeys(BoundedVec<(u64, EventId), EVENT_WINDOW>) "which events are remembered",
     31 Events(BoundedVec<UserEvent, 64>) "events that are missing there",
+    32 KeyRequest(KeyOp) "looks at a keyring or changes it",
+    33 KeyReply(KeyReply) "what became of that",
 }
 
 /// Writes one value. Vectors cannot fail to grow, and our types always encode.

@@ -14,6 +14,7 @@
 use alloc::vec::Vec;
 
 mod frame;
+mod keys;
 mod message;
 mod packed;
 mod seal;
@@ -24,6 +25,7 @@ pub use frame::{
     append_message, append_sealed_frame, begin_datagram, finish_datagram, open_datagram,
     peek_datagram, sealed_stream_head, stream_head,
 };
+pub use keys::{KeyOp, KeyReply};
 pub use packed::{ClaimList, Memo, Packed};
 pub use seal::{
     Key, KeyError, KeyId, Keyring, SALT_BYTES, Salt, SealError, Sealer, StreamSeal, TAG_BYTES,

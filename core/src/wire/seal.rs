@@ -15,6 +15,7 @@ use chacha20poly1305::{
 };
 use core::fmt;
 use hkdf::Hkdf;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// Bytes of a tag, behind every sealed message.
@@ -36,7 +37,7 @@ pub type Salt = [u8; SALT_BYTES];
 pub struct KeyId(pub [u8; 4]);
 
 /// Why bytes cannot be a key, or a keyring cannot be changed so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum KeyError {
     /// Not a length of Consul's keys.
     #[error("it has {0} bytes, not 16, 24 or 32")]

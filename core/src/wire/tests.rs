@@ -90,6 +90,8 @@ fn samples() -> Vec<Message> {
         Message::EventDigest(u64::MAX),
         Message::EventKeys(BoundedVec::new(vec![(3, EventId::from_bytes([6; 16]))]).unwrap()),
         Message::Events(BoundedVec::new(vec![user_event()]).unwrap()),
+        Message::KeyRequest(KeyOp::Install(Key::new(&[1; 24]).unwrap())),
+        Message::KeyReply(KeyReply::Refused(KeyError::InUse)),
     ]
 }
 

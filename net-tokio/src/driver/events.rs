@@ -86,6 +86,20 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
             };
             Some((Level::DEBUG, line))
         }
+        Event::KeyringFinished { report, .. } => {
+            let failures: Vec<String> =
+                report.failures.iter().map(|(name, _, why)| format!("{name}: {why}")).collect();
+            let (all, bad) = (report.members, failures.len());
+            let line = match bad {
+                0 => format!("keyring operation: done by {all} of {all} members"),
+                _ => format!(
+                    "keyring operation: done by {} of {all} members; {}",
+                    all - bad,
+                    failures.join("; ")
+                ),
+            };
+            Some((if bad == 0 { Level::DEBUG } else { Level::WARN }, line))
+        }
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }

@@ -165,7 +165,7 @@ fn sections(view: &View, info: &AgentInfo, stats: &Stats) -> Sections {
         ("bootstrap", bootstrap::section(view)),
         ("build", build_section(info)),
         ("runtime", runtime_section()),
-        ("serf_lan", serf_section(view, stats)),
+        ("serf_lan", serf_section(view, info, stats)),
         (
             "agent",
             ["check_monitors", "check_ttls", "checks", "services"]
@@ -208,10 +208,10 @@ fn runtime_section() -> BTreeMap<&'static str, String> {
     ])
 }
 
-fn serf_section(view: &View, stats: &Stats) -> BTreeMap<&'static str, String> {
+fn serf_section(view: &View, info: &AgentInfo, stats: &Stats) -> BTreeMap<&'static str, String> {
     let version = view.local().map(|m| m.record.version).unwrap_or_default();
     BTreeMap::from([
-        ("encrypted", "false".to_owned()),
+        ("encrypted", info.encrypted.to_string()),
         ("failed", count(view, Status::Failed).to_string()),
         ("generation", version.generation.to_string()),
         ("health_score", stats.awareness.to_string()),

@@ -19,6 +19,7 @@ use crate::{
         error::ApiError,
         event,
         host::HostInfo,
+        keyring,
         metrics::{CounterSource, HttpCounter, HttpCounters, Snapshot, since_epoch},
         query::{Blocking, JITTER_DIVISOR, Query},
         reply::{ReadMeta, Reply},
@@ -207,6 +208,10 @@ impl Api {
                 let most = blocking.map_or(Duration::ZERO, |b| b.wait + jitter(b.wait));
                 let mut stop = self.stop.clone();
                 Ok(event::list(&self.handle, call, (blocking, most), &mut stop).await)
+            }
+            Action::Keyring(verb) => {
+                self.check_datacenter(call.query)?;
+                keyring::act(&self.handle, verb, call).await
             }
         }
     }

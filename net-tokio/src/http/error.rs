@@ -86,6 +86,12 @@ pub enum ApiError {
     /// The configuration was not taken; the old one stays.
     #[error("{0}")]
     Reload(String),
+    /// A body without a key that can be one.
+    #[error("{0}")]
+    Key(String),
+    /// Not all members did what was asked of their keyring.
+    #[error("{0}")]
+    Keyring(String),
     /// The node refused a command.
     #[error("agent: {0}")]
     Command(CommandError),
@@ -113,6 +119,7 @@ impl ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Datacenter
             | Self::Join(_)
+            | Self::Keyring(_)
             | Self::Command(_)
             | Self::Event(_)
             | Self::Reload(_)
@@ -120,6 +127,7 @@ impl ApiError {
             | Self::Stopped
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Encoding(_)
+            | Self::Key(_)
             | Self::TooManyParameters(_)
             | Self::Index(_)
             | Self::Wait { .. }

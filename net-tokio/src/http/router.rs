@@ -8,6 +8,7 @@ use hyper::Method;
 use crate::{
     http::{
         agent, bootstrap, catalog, health,
+        keyring::Verb,
         query::{Plus, Query, percent_decode},
         reply::{Layout, Reply},
     },
@@ -59,6 +60,8 @@ pub(crate) enum Action {
     Fire,
     /// `event/list`.
     Events,
+    /// `operator/keyring`.
+    Keyring(Verb),
 }
 
 /// Who answers.
@@ -125,6 +128,14 @@ routes! {
         "the checks in a state: any, passing, warning, critical";
     GET "/v1/operator/bootstrap" Handler::Plain(bootstrap::status),
         "where the bootstrap quorum stands, as this agent sees it";
+    GET "/v1/operator/keyring" Handler::Action(Action::Keyring(Verb::List)),
+        "the keys of all members";
+    POST "/v1/operator/keyring" Handler::Action(Action::Keyring(Verb::Install)),
+        "let all members accept a key, too: `{\"Key\": ...}`";
+    PUT "/v1/operator/keyring" Handler::Action(Action::Keyring(Verb::Use)),
+        "let all members seal with a key";
+    DELETE "/v1/operator/keyring" Handler::Action(Action::Keyring(Verb::Remove)),
+        "let no member accept a key any more";
     GET "/v1/status/leader" Handler::Status(agent::leader), "the leader's address, or empty";
     GET "/v1/status/peers" Handler::Status(agent::peers),
         "the addresses of the voters, once they are final";

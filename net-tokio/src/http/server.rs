@@ -232,14 +232,15 @@ where
             Ok(Some(Err(_))) => return Err(ApiError::BodyBroken),
             Ok(Some(Ok(frame))) => {
                 let before = bytes;
-                bytes = bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-                if let Some(data) = frame.data_ref().filter(|_| bytes <= limit_bytes) {
-                    kept.extend_from_slice(data);
-                }
+                let data = frame.into_data().unwrap_or_default();
+                bytes = bytes.saturating_add(data.len());
                 if bytes > limit_bytes.saturating_mul(DISCARD_FACTOR) {
                     return Err(too_large);
                 }
-                if before <= limit_bytes && bytes > limit_bytes {
+                if bytes <= limit_bytes {
+                    kept.extend_from_slice(&data);
+                } else if before <= limit_bytes {
+                    kept = Vec::new();
                     deadline = deadline.min(Instant::now() + DISCARD_TIME);
                 }
             }

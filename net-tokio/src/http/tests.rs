@@ -112,6 +112,10 @@ pub(super) fn driver(mut requests: mpsc::Receiver<Request>) -> JoinHandle<Vec<St
                 }
                 Request::SetMeta { reply, .. } => reply.send(Ok(())).unwrap(),
                 Request::Coordinates { reply } => reply.send(Coordinates::default()).unwrap(),
+                Request::Keyring { reply, .. } => {
+                    seen.push("keyring".into());
+                    reply.send(Err(CommandError::NotSealed.into())).unwrap();
+                }
                 Request::Stats { reply } => reply.send(Box::new(Stats::default())).unwrap(),
             }
         }

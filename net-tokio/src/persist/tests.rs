@@ -311,7 +311,7 @@ async fn the_writer_tries_again_and_acknowledges_only_what_is_saved() {
     // The last one counts, and is on disk when `finish` returns.
     let last = Durable { left: true, ..p.state.clone() };
     writer.submit(p.clone());
-    writer.submit(Persist { token: p.token, state: last.clone() });
+    writer.submit(Persist { token: p.token, state: last.clone(), keys: None });
     writer.finish(std::time::Duration::from_secs(30)).await;
     assert_eq!(load(tmp.path()), last);
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::Mutex, time::Duration};
 
-use quorate_core::{Durable, Persist, PersistToken};
+use quorate_core::{Durable, Persist, PersistToken, wire::Keyring};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -73,7 +73,7 @@ async fn run(
         loop {
             let next = queue.borrow_and_update().clone();
             let Some(p) = next else { break };
-            match save(&dir, p.state).await {
+            match save(&dir, p.state, p.keys).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     if done.send(p.token).await.is_err() {
@@ -92,11 +92,16 @@ async fn run(
 }
 
 /// One save on a thread that may block.
-async fn save(dir: &Arc<Mutex<DataDir>>, state: Durable) -> Result<(), PersistError> {
+async fn save(
+    dir: &Arc<Mutex<DataDir>>,
+    state: Durable,
+    keys: Option<Keyring>,
+) -> Result<(), PersistError> {
     let dir = Arc::clone(dir);
     let saved = tokio::task::spawn_blocking(move || {
         // A poisoned lock: the directory's state is as after a failed save.
         let mut dir = dir.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        keys.iter().try_for_each(|k| dir.save_keys(k))?;
         dir.save(&state)
     });
     match saved.await {

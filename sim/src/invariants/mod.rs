@@ -205,6 +205,8 @@ struct Subject {
     restored: bool,
     /// A refutation that waits for the disk will be of this generation.
     owed: Option<u64>,
+    /// The highest version that somebody who has the key told of it.
+    forged: Option<Version>,
 }
 
 impl Subject {
@@ -298,6 +300,12 @@ impl Checker {
         self.quorums.restored(id);
     }
 
+    /// Somebody who has the key tells of `subject` at this version: no node made that up.
+    pub fn forged(&mut self, subject: u32, version: Version) {
+        let known = &mut self.subject(subject).forged;
+        *known = (*known).max(Some(version));
+    }
+
     fn subject(&mut self, i: u32) -> &mut Subject {
         let i = i as usize;
         if self.subjects.len() <= i {
@@ -309,7 +317,7 @@ impl Checker {
     /// The version is one that the subject itself published, with that content.
     fn checks_origin(&mut self, seen: Seen) -> Result<(), Violation> {
         let subject = self.subject(seen.subject);
-        match subject.highest() {
+        match subject.highest().max(subject.forged) {
             Some(v) if seen.version <= v => {}
             highest => {
                 let own = highest.map_or_else(|| "none".to_owned(), |v| v.to_string());

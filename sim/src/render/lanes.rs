@@ -129,7 +129,11 @@ pub(super) fn read(
             Line::Net(s) => r.net(0, s),
             Line::Link(l) => r.link(0, l),
             Line::Clock(c) => r.clock(0, c),
-            Line::Server(_) | Line::Protocol(_) | Line::At(..) | Line::Expect(_) => {}
+            Line::Server(_)
+            | Line::Protocol(_)
+            | Line::Keys(_)
+            | Line::At(..)
+            | Line::Expect(_) => {}
         }
     }
     for e in events {

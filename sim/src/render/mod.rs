@@ -80,12 +80,13 @@ enum Weight {
 }
 
 fn weight(e: &Event) -> Weight {
-    const STORY: [Kind; 6] = [
+    const STORY: [Kind; 7] = [
         Kind::Start,
         Kind::StartRefused,
         Kind::Stop,
         Kind::Resume,
         Kind::LeaveFinished,
+        Kind::KeyringFinished,
         Kind::Violation,
     ];
     const TRAFFIC: [Kind; 12] = [

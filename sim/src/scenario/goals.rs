@@ -35,6 +35,8 @@ pub const GOALS: &[(&str, &str, GoalSource)] = &[
     ("bootstrap-conflict", "two servers could not bootstrap together", GoalSource::Events),
     ("bootstrap-asked", "an attempt was asked about in a later ballot", GoalSource::Events),
     ("bootstrap-released", "a promise was released", GoalSource::Events),
+    ("keyring-done", "all members did what was asked of their keyring", GoalSource::Events),
+    ("keyring-refused", "some did not, or nobody was asked to", GoalSource::Events),
     ("merge", "a failed member came back in the same generation", GoalSource::Events),
     ("rejoin", "a failed or left member came back in a later generation", GoalSource::Events),
     ("refutation", "an accused node raised its version", GoalSource::Counter(Counter::Refutations)),

@@ -6,6 +6,7 @@
 //! shrinker may take out any of them.
 
 mod goals;
+mod hostile;
 mod lex;
 mod parse;
 mod print;
@@ -16,6 +17,7 @@ mod values;
 mod vocabulary;
 
 pub use goals::{GOALS, Goal, GoalSource};
+pub use hostile::{Forged, KeyNo, KeyVerb};
 pub use parse::ParseError;
 pub use values::{Drift, Factor, NodeNo, NodeSet, Offset, Rate, Span, Time, Topic};
 pub use vocabulary::VOCABULARY;
@@ -64,6 +66,8 @@ pub enum Line {
     Server(ServerLine),
     /// Which protocol versions nodes speak, from the start.
     Protocol(ProtocolLine),
+    /// All packets and streams are sealed; the keys that every node begins with, the first seals.
+    Keys(Vec<KeyNo>),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -178,6 +182,8 @@ pub struct StartOptions {
     pub protocol: Option<(u8, u8)>,
     /// Whom to join.
     pub join: Option<NodeSet>,
+    /// With this keyring in place of the one on its disk; empty: with that.
+    pub keys: Vec<KeyNo>,
 }
 
 /// What happens at a step. The example shows each field.
@@ -231,13 +237,17 @@ pub enum Action {
     /// `query ping on n1`: applications at these nodes ask all members.
     Query { name: Topic, on: NodeSet },
     /// `forge n2 ahead 5000`: an event from so much later than n2's clock shows.
-    Forge { nodes: NodeSet, ahead: u64 },
+    ForgeEvent { nodes: NodeSet, ahead: u64 },
     /// `retag n2`: it publishes other metadata.
     Retag { nodes: NodeSet },
     /// `misplace n3`: from now on its answers say that it is somewhere far away.
     Misplace { nodes: NodeSet },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
+    /// `key install k2 on n1`
+    Key { verb: KeyVerb, key: KeyNo, on: Option<NodeSet> },
+    /// `forge n2 accuse n3 highest`: somebody who has the key sends from the address of n2.
+    Forge { nodes: NodeSet, accused: NodeSet, version: Forged },
 }
 
 /// What a member is held to be.
@@ -296,6 +306,8 @@ pub enum Expect {
     NeverFalseFailed,
     /// `never quorum`
     NeverQuorum,
+    /// `never drop-key`
+    Never(Goal),
     /// `sometimes suspicion-refuted`
     Sometimes(Goal),
 }
@@ -307,6 +319,26 @@ impl Scenario {
     /// [`ParseError`] with line, column and what was expected there.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parse::scenario(text)
+    }
+
+    /// Are packets sealed, whatever the command line says?
+    pub fn is_sealed(&self) -> bool {
+        self.lines.iter().any(|l| match l {
+            Line::Keys(_) | Line::At(_, Action::Key { .. }) => true,
+            Line::At(_, Action::Restart { options, .. } | Action::Start { options, .. }) => {
+                !options.keys.is_empty()
+            }
+            _ => false,
+        })
+    }
+
+    /// The keys that every node begins with, if they are sealed.
+    pub fn first_keys(&self) -> Vec<KeyNo> {
+        let line = self.lines.iter().find_map(|l| match l {
+            Line::Keys(keys) => Some(keys.clone()),
+            _ => None,
+        });
+        line.unwrap_or_else(|| vec![KeyNo(1)])
     }
 
     /// The highest node number that ever exists.

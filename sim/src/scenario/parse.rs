@@ -6,6 +6,7 @@ use super::{
     Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
     MAX_LINES, MAX_NODES, ProtocolLine, Scenario, ServerLine, Viewers,
     goals::Goal,
+    hostile,
     lex::{self, Words},
     steps,
     values::{NodeSet, Topic},
@@ -104,7 +105,7 @@ impl Line {
     /// Every set of nodes that the line names.
     pub fn node_sets(&self) -> Vec<&NodeSet> {
         match self {
-            Self::Net(_) => vec![],
+            Self::Net(_) | Self::Keys(_) => vec![],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Server(s) => vec![&s.nodes],
@@ -130,6 +131,7 @@ impl Expect {
             )
             | Self::NeverFalseFailed
             | Self::NeverQuorum
+            | Self::Never(_)
             | Self::Sometimes(_) => vec![],
             Self::Within(_, Condition::Quorum { voters }) => voters.iter().collect(),
             Self::Within(_, Condition::Rtt { nodes, .. }) => vec![nodes],
@@ -164,13 +166,13 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "server" | "protocol" | "at" | "within" | "for" | "never"
-        | "sometimes" => {
+        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "at" | "within" | "for"
+        | "never" | "sometimes" => {
             w.skip();
         }
         _ => {
-            let what = "`net`, `link`, `clock`, `server`, `protocol`, `at`, `within`, `for`, \
-                        `never` or `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `at`, `within`, \
+                        `for`, `never` or `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -180,17 +182,27 @@ fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
         "clock" => Line::Clock(clock(w, false)?),
         "server" => Line::Server(server(w)?),
         "protocol" => Line::Protocol(ProtocolLine { nodes: nodes(w)?, range: versions(w)? }),
+        "keys" => Line::Keys(hostile::keys(w)?),
         "at" => Line::At(w.time()?, steps::action(w)?),
         "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
         "for" => Line::Expect(lasting(w)?),
-        "never" => {
-            let quorum = w.choice(&[("false-failed", false), ("quorum", true)])?;
-            Line::Expect(if quorum { Expect::NeverQuorum } else { Expect::NeverFalseFailed })
-        }
+        "never" => Line::Expect(never(w)?),
         _ => Line::Expect(Expect::Sometimes(
             w.value("a goal (`sim list --words` names them) or a counter", Goal::by_name)?,
         )),
     })
+}
+
+fn never(w: &mut Words<'_>) -> Result<Expect, ParseError> {
+    if w.take("false-failed") {
+        return Ok(Expect::NeverFalseFailed);
+    }
+    // A quorum is seen at once, and then it is too late; other goals are looked at in the end.
+    if w.take("quorum") {
+        return Ok(Expect::NeverQuorum);
+    }
+    let what = "`false-failed`, `quorum`, a goal or a counter";
+    Ok(Expect::Never(w.value(what, Goal::by_name)?))
 }
 
 /// `n4 expect 5`, `n4 bootstrap`, or `n4` alone: no expect.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, DiskFault, Expect, Held, Line, LinkLine,
-    LinkSettings, Scenario, ServerLine, StartOptions, Viewers,
+    LinkSettings, Scenario, ServerLine, StartOptions, Viewers, hostile::print_keys,
 };
 
 impl fmt::Display for Scenario {
@@ -38,6 +38,10 @@ impl fmt::Display for Line {
             Self::Clock(c) => write!(f, "clock {c}"),
             Self::Server(s) => write!(f, "server {s}"),
             Self::Protocol(p) => write!(f, "protocol {} {}..{}", p.nodes, p.range.0, p.range.1),
+            Self::Keys(keys) => {
+                f.write_str("keys")?;
+                print_keys(f, keys)
+            }
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -151,7 +155,7 @@ impl fmt::Display for Held {
     }
 }
 
-fn word_of<T: PartialEq>(words: &[(&'static str, T)], x: T) -> &'static str {
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], x: T) -> &'static str {
     words.iter().find(|(_, y)| *y == x).map_or("", |(w, _)| w)
 }
 
@@ -172,7 +176,10 @@ impl fmt::Display for StartOptions {
         if let Some(set) = &self.join {
             write!(f, " join {set}")?;
         }
-        Ok(())
+        if !self.keys.is_empty() {
+            f.write_str(" keys")?;
+        }
+        print_keys(f, &self.keys)
     }
 }
 
@@ -213,10 +220,15 @@ impl fmt::Display for Action {
             Self::Garbage { nodes, count } => write!(f, "garbage {nodes} {count}"),
             Self::Event { name, on } => write!(f, "event {name} on {on}"),
             Self::Query { name, on } => write!(f, "query {name} on {on}"),
-            Self::Forge { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
+            Self::ForgeEvent { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
             Self::Retag { nodes } => write!(f, "retag {nodes}"),
             Self::Misplace { nodes } => write!(f, "misplace {nodes}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
+            Self::Key { verb, key, on: None } => write!(f, "key {verb} {key}"),
+            Self::Key { verb, key, on: Some(on) } => write!(f, "key {verb} {key} on {on}"),
+            Self::Forge { nodes, accused, version } => {
+                write!(f, "forge {nodes} accuse {accused} {version}")
+            }
         }
     }
 }
@@ -257,6 +269,7 @@ impl fmt::Display for Expect {
                 Ok(())
             }
             Self::NeverFalseFailed => f.write_str("never false-failed"),
+            Self::Never(goal) => write!(f, "never {}", goal.name()),
             Self::NeverQuorum => f.write_str("never quorum"),
             Self::Sometimes(goal) => write!(f, "sometimes {}", goal.name()),
         }

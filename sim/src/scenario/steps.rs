@@ -1,7 +1,7 @@
 //! What may stand after `at TIME`.
 
 use super::{
-    Action, DiskFault, StartOptions,
+    Action, DiskFault, StartOptions, hostile,
     lex::{self, Words},
     parse::{self, ParseError, nodes, small},
     values::{NodeNo, NodeSet, Time},
@@ -10,8 +10,8 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `forge` \
-     or `disk`";
+    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `disk`, \
+    `key` or `forge`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -24,6 +24,8 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         "net" => Ok(Action::Net(parse::settings(w)?)),
         "link" => Ok(Action::Link(parse::link(w)?)),
         "partition" => partition(w),
+        "key" => hostile::key_step(w),
+        "forge" => hostile::forge(w),
         "cut" => {
             let (from, direction, to) = parse::ends(w)?;
             Ok(Action::Cut { from, direction, to })
@@ -37,7 +39,7 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         }
         "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
         | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
-        | "retag" | "misplace" | "forge" | "disk" => of_nodes(word, w),
+        | "retag" | "misplace" | "disk" => of_nodes(word, w),
         _ => Err(error),
     }
 }
@@ -77,10 +79,6 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
         "force-leave" => Action::ForceLeave { nodes, on: on(w)? },
         "replay" => Action::Replay { nodes, window: w.positive_time()? },
         "garbage" => Action::Garbage { nodes, count: small(w.number(1, 100_000)?) },
-        "forge" => {
-            w.need("ahead")?;
-            Action::Forge { nodes, ahead: w.number(0, u64::MAX)? }
-        }
         "retag" => Action::Retag { nodes },
         "misplace" => Action::Misplace { nodes },
         _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
@@ -126,6 +124,9 @@ fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError>
     if w.take("join") {
         o.join = Some(nodes(w)?);
     }
+    if w.take("keys") {
+        o.keys = hostile::keys(w)?;
+    }
     Ok(o)
 }
 
@@ -139,6 +140,8 @@ impl Action {
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Heal | Self::Net(_) => vec![],
+            Self::Key { on, .. } => on.iter().collect(),
+            Self::Forge { nodes, accused, .. } => vec![nodes, accused],
             Self::ForceLeave { nodes, on } => on.iter().chain([nodes]).collect(),
             Self::Restart { nodes, options } | Self::Start { nodes, options } => {
                 options.join.iter().chain([nodes]).collect()
@@ -156,7 +159,7 @@ impl Action {
             | Self::Garbage { nodes, .. }
             | Self::Event { on: nodes, .. }
             | Self::Query { on: nodes, .. }
-            | Self::Forge { nodes, .. }
+            | Self::ForgeEvent { nodes, .. }
             | Self::Retag { nodes }
             | Self::Misplace { nodes }
             | Self::Disk { nodes, .. } => vec![nodes],

@@ -1,6 +1,7 @@
 //! The grammar: what parses, what is refused and where, and the round trip through the printer.
 
 use proptest::{collection::vec, option, prelude::*};
+use quorate_core::Counter;
 
 use super::*;
 
@@ -68,16 +69,25 @@ fn clock(is_step: bool) -> impl Strategy<Value = ClockLine> {
         })
 }
 
+fn key_no() -> impl Strategy<Value = KeyNo> {
+    (1u8..=KeyNo::MAX).prop_map(KeyNo)
+}
+
+fn keys(fewest: usize) -> impl Strategy<Value = Vec<KeyNo>> {
+    proptest::sample::subsequence((1..=KeyNo::MAX).map(KeyNo).collect::<Vec<_>>(), fewest..=8)
+}
+
 fn options(restart: bool) -> impl Strategy<Value = StartOptions> {
     let name = option::of((1u32..=9).prop_map(NodeNo));
     let protocol = option::of(range());
-    (any::<bool>(), any::<bool>(), protocol, name, option::of(set())).prop_map(
-        move |(fresh, new_address, protocol, name, join)| StartOptions {
+    (any::<bool>(), any::<bool>(), protocol, name, option::of(set()), keys(0)).prop_map(
+        move |(fresh, new_address, protocol, name, join, keys)| StartOptions {
             fresh: fresh && restart,
             new_address: new_address && restart,
             protocol,
             name,
             join,
+            keys,
         },
     )
 }
@@ -142,7 +152,16 @@ fn action() -> impl Strategy<Value = Action> {
         (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
         (topic(), set()).prop_map(|(name, on)| Action::Event { name, on }),
         (topic(), set()).prop_map(|(name, on)| Action::Query { name, on }),
-        (set(), any::<u64>()).prop_map(|(nodes, ahead)| Action::Forge { nodes, ahead }),
+        (set(), any::<u64>()).prop_map(|(nodes, ahead)| Action::ForgeEvent { nodes, ahead }),
+        (0usize..3, key_no(), option::of(set())).prop_map(|(v, key, on)| {
+            let verb = [KeyVerb::Install, KeyVerb::Use, KeyVerb::Remove][v];
+            Action::Key { verb, key, on }
+        }),
+        (set(), set(), 0usize..4).prop_map(|(nodes, accused, v)| {
+            use Forged::{Generation, Highest, Incarnation, Same};
+            let version = [Highest, Generation, Incarnation, Same][v];
+            Action::Forge { nodes, accused, version }
+        }),
     ]
 }
 
@@ -180,6 +199,8 @@ fn expect() -> impl Strategy<Value = Expect> {
         ),
         Just(Expect::NeverFalseFailed),
         Just(Expect::NeverQuorum),
+        proptest::sample::select(Counter::ALL.to_vec())
+            .prop_map(|c| Expect::Never(Goal::by_name(&Goal::Counted(c).name()).unwrap())),
         (0..GOALS.len()).prop_map(|i| Expect::Sometimes(Goal::Named(i))),
     ]
 }
@@ -195,6 +216,7 @@ fn line() -> impl Strategy<Value = Line> {
         }),
         1 => (set(), range())
             .prop_map(|(nodes, range)| Line::Protocol(ProtocolLine { nodes, range })),
+        1 => keys(1).prop_map(Line::Keys),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]

@@ -123,6 +123,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Net(s) => settings(s),
         Line::Link(l) => link(l),
         Line::Clock(c) => clock(c),
+        Line::Keys(_) => Err("its agents are sealed by `--sealed` only"),
         Line::Server(_) => Err("its agents are all told the same"),
         Line::Protocol(_) => Err("its agents all speak the same"),
         Line::At(_, a) => action(a),
@@ -156,12 +157,19 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
         Action::Starve { .. } => Err("the processor cannot be made scarce"),
-        Action::Event { .. } | Action::Query { .. } | Action::Forge { .. } => {
+        Action::Event { .. } | Action::Query { .. } | Action::ForgeEvent { .. } => {
             Err("what applications say is not looked at")
         }
         Action::Retag { .. } => Err("its agents publish what they were started with"),
         Action::Misplace { .. } => Err("its packets are not rewritten"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
+        Action::Key { .. } => Err("the keys of its agents do not change"),
+        Action::Forge { .. } => Err("its packets cannot be forged"),
+        Action::Restart { options, .. } | Action::Start { options, .. }
+            if !options.keys.is_empty() =>
+        {
+            Err("the keys of its agents do not change")
+        }
         Action::Join { .. }
         | Action::Partition { .. }
         | Action::Isolate { .. }
@@ -189,6 +197,7 @@ fn expect(e: &Expect) -> Result<(), &'static str> {
             Err("what applications say is not looked at")
         }
         Expect::Within(_, Condition::Rtt { .. }) => Err("coordinates are not looked at"),
+        Expect::Never(_) => Err("only `never false-failed` is looked at"),
         Expect::Sometimes(Goal::Named(i)) => match GOALS.get(*i) {
             Some((name, _, GoalSource::Events)) if !SEEN_GOALS.contains(name) => {
                 Err("this does not show in the view of an agent")

@@ -27,7 +27,10 @@ impl Watch {
             let Line::Expect(expect) = l else { return None };
             let lasts = match expect {
                 Expect::Within(d, _) | Expect::For { lasts: d, .. } => *d,
-                Expect::NeverFalseFailed | Expect::NeverQuorum | Expect::Sometimes(_) => {
+                Expect::NeverFalseFailed
+                | Expect::NeverQuorum
+                | Expect::Never(_)
+                | Expect::Sometimes(_) => {
                     return None;
                 }
             };
@@ -57,7 +60,10 @@ impl Runner<'_> {
                 Expect::For { nodes, not, held, viewers, .. } => {
                     self.is_held_by_all(nodes, *held, *not, viewers)
                 }
-                Expect::NeverFalseFailed | Expect::NeverQuorum | Expect::Sometimes(_) => Ok(()),
+                Expect::NeverFalseFailed
+                | Expect::NeverQuorum
+                | Expect::Never(_)
+                | Expect::Sometimes(_) => Ok(()),
             };
             let waits = matches!(w.expect, Expect::Within(..));
             self.watches[i].done = due || waits == result.is_ok();

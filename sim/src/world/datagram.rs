@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use quorate_core::wire;
 
 use super::{
-    World,
+    Injected, World,
     coordinates::misplace,
     host::{Host, Input, address, number_of},
     queue::Plan,
@@ -107,6 +107,10 @@ impl World {
                     remember(&mut self.hosts[h], self.now, n, &bytes);
                 }
                 let from = self.hosts[h].addr;
+                if self.record {
+                    let (at, from) = (self.now, self.hosts[h].number);
+                    self.recorded.push(Injected { at, from, to: n, bytes: bytes.clone() });
+                }
                 self.travel(h, n, from, to, bytes);
             }
             None => self.lose(h, target, bytes, "no such host"),

@@ -69,6 +69,7 @@ impl World {
                 return Ok(());
             }
         };
+        self.starts_with_keys(h, options);
         let identity = self.identity_of(durable.id).unwrap_or(0);
         let config = self.config(h, durable);
         let host = &mut self.hosts[h];
@@ -101,7 +102,7 @@ impl World {
             name: host.name.clone(),
             addr: host.addr,
             label: label(),
-            keys: self.ring.clone(),
+            keys: host.keys.clone(),
             role: self.role(host.number),
             tags: Pairs::default(),
             meta: Pairs::default(),
@@ -397,6 +398,9 @@ impl World {
         self.note(h, Kind::Persist, None, (0, generation), || {
             (String::new(), format!("generation {generation}"))
         });
+        if let Some(keys) = p.keys {
+            self.hosts[h].keys_asked.push((p.token, keys));
+        }
         if self.hosts[h].disk.submit(p.token, p.state) {
             self.begin_write(h);
         }
@@ -425,6 +429,7 @@ impl World {
             self.begin_write(h);
         }
         let Some(token) = token else { return };
+        self.keys_written(h, token);
         self.cause = self.say(h, Kind::Persisted, String::new);
         let cause = self.cause;
         let input = Input::Persisted { token, cause };
@@ -455,6 +460,7 @@ impl World {
                 Ok(meta) => Command::SetMeta(meta),
                 Err(_) => return,
             },
+            Order::Keyring(op) => Command::Keyring(op.clone()),
             Order::ForceLeave(name) => Command::ForceLeave { name: name.clone(), prune: false },
             Order::Event(name) => {
                 Command::UserEvent { name: name.to_string(), payload: b"traffic".to_vec() }
@@ -526,7 +532,7 @@ impl World {
 }
 
 /// Tells datagrams apart.
-fn datagram_hash(bytes: &[u8]) -> u64 {
+pub(super) fn datagram_hash(bytes: &[u8]) -> u64 {
     SipHasher13::new().hash(bytes)
 }
 

@@ -94,6 +94,9 @@ impl World {
                 self.exit_later(h);
                 (Kind::LeaveFinished, "")
             }
+            Event::KeyringFinished { report, .. } => {
+                (Kind::KeyringFinished, Self::keyring_ended(report).0)
+            }
             Event::NameConflict { .. } => (Kind::NameConflict, "name-conflict"),
             Event::BootstrapConflict { .. } => (Kind::BootstrapConflict, "bootstrap-conflict"),
             Event::Paused { .. } => (Kind::Paused, "paused"),
@@ -108,6 +111,7 @@ impl World {
             Event::Refuted { version, .. } => format!("now {version}"),
             Event::JoinFinished { addr, result: Ok(n), .. } => format!("{addr}: {n} members"),
             Event::JoinFinished { addr, result: Err(e), .. } => format!("{addr}: {e}"),
+            Event::KeyringFinished { report, .. } => Self::keyring_ended(report).1,
             Event::LeaveFinished { confirmed } => format!("{confirmed} confirmed"),
             Event::NameConflict { other, holder } => {
                 format!("{} is {} and {}", other.name, holder.id, other.id)

@@ -7,6 +7,7 @@ use std::{
 
 use quorate_core::{
     EventId, Instant, JoinId, Memory, Name, Node, PersistToken, StreamError, Version,
+    wire::{KeyOp, Keyring},
 };
 
 use super::queue::Side;
@@ -58,6 +59,8 @@ pub(super) enum Order {
     Query(Topic),
     /// Answer a query.
     Answer(EventId),
+    /// Change the keys of all members.
+    Keyring(KeyOp),
 }
 
 /// What the kernel tells of a stream.
@@ -144,6 +147,10 @@ pub(super) struct Host {
     pub history: VecDeque<(u64, u32, Vec<u8>)>,
     /// Hashes of the sealed datagrams that this process was given.
     pub delivered: BTreeSet<u64>,
+    /// The keyring on its disk.
+    pub keys: Option<Keyring>,
+    /// Those that are being written there.
+    pub keys_asked: Vec<(PersistToken, Keyring)>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
     /// The protocol versions of its program, if the scenario says.
@@ -199,6 +206,8 @@ impl Host {
             writes: 0,
             history: VecDeque::new(),
             delivered: BTreeSet::new(),
+            keys: None,
+            keys_asked: Vec::new(),
             joining: Joining::default(),
             flapping: None,
             misplaced: false,

@@ -11,6 +11,7 @@ mod datagram;
 mod drive;
 mod events;
 pub(crate) mod host;
+mod hostile;
 mod queue;
 mod steps;
 mod stream;
@@ -39,6 +40,7 @@ use crate::{
     trace::{Event, Fact, Kind, Sink, Trace},
 };
 use host::{Host, Process};
+pub use hostile::Injected;
 use queue::{Plan, Queue};
 
 /// How to run a scenario.
@@ -54,6 +56,10 @@ pub struct Options {
     pub stop_at_failure: bool,
     /// Listens to what nodes are given.
     pub recorder: Option<Arc<Mutex<Recorder>>>,
+    /// Datagrams that arrive beside those that the nodes send.
+    pub inject: Vec<Injected>,
+    /// Keep all datagrams that the nodes send in [`Outcome::recorded`].
+    pub record: bool,
 }
 
 impl Default for Options {
@@ -64,6 +70,8 @@ impl Default for Options {
             sink: Sink::Hash,
             stop_at_failure: true,
             recorder: None,
+            inject: Vec::new(),
+            record: false,
         }
     }
 }
@@ -132,6 +140,8 @@ pub struct Outcome {
     pub goals: BTreeSet<Goal>,
     /// What was measured.
     pub measures: Measures,
+    /// The datagrams that were sent, if they were kept.
+    pub recorded: Vec<Injected>,
     /// The kept events, if they were kept.
     pub trace: Vec<Event>,
     /// The first error of writing the trace, if there was one.
@@ -179,8 +189,10 @@ pub struct World {
     is_small: bool,
     /// When topology last changed.
     topology_at: u64,
-    /// What all nodes seal with.
+    /// Opens what any node sends, if nodes seal.
     ring: Option<Keyring>,
+    record: bool,
+    recorded: Vec<Injected>,
     /// Hashes of the sealed datagrams that a node wrote.
     genuine: BTreeSet<u64>,
     counted: [u64; Counter::ALL.len()],
@@ -234,7 +246,13 @@ impl World {
             keeps_history: scenario.lines.iter().any(replays),
             is_small: highest <= Self::SMALL,
             topology_at: 0,
-            ring: options.program.keyring(),
+            ring: if options.program.sealed || scenario.is_sealed() {
+                Self::all_keys()
+            } else {
+                None
+            },
+            record: options.record,
+            recorded: Vec::new(),
             genuine: BTreeSet::new(),
             counted: [0; Counter::ALL.len()],
             said: user::Said::default(),
@@ -245,6 +263,7 @@ impl World {
             scenario,
         };
         world.load()?;
+        world.plan_injections(options.inject);
         Ok(world)
     }
 
@@ -270,7 +289,7 @@ impl World {
                     }
                     self.queue.plan(t.as_nanos(), Plan::Line(i as u32));
                 }
-                Line::Server(_) | Line::Protocol(_) | Line::Expect(_) => {}
+                Line::Server(_) | Line::Protocol(_) | Line::Keys(_) | Line::Expect(_) => {}
             }
         }
         self.scenario.lines = lines;
@@ -347,6 +366,7 @@ impl World {
             failures: self.failures,
             goals: self.goals,
             measures: self.measures,
+            recorded: self.recorded,
             trace,
             trace_error,
         }

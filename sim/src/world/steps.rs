@@ -48,6 +48,17 @@ impl World {
             Action::Net(s) => self.changes_net(|w| w.network.set_base(s)),
             Action::Link(l) => self.changes_net(|w| w.network.set_links(l)),
             Action::Clock(c) => self.set_clocks(c),
+            Action::Key { verb, key, on } => self.key_step(*verb, *key, on.as_ref()),
+            Action::Forge { nodes, accused, version } => {
+                let accused = accused.numbers(self.highest());
+                self.each(nodes, |w, h| {
+                    for n in accused.iter().map(|n| *n as usize) {
+                        if n < w.hosts.len() && n != h {
+                            w.forge(h, n, *version);
+                        }
+                    }
+                });
+            }
             _ => self.act_on_nodes(&action),
         }
     }
@@ -91,7 +102,9 @@ impl World {
                 self.each(nodes, |w, h| w.replay(h, window.as_nanos()));
             }
             Action::Garbage { nodes, count } => self.each(nodes, |w, h| w.garbage(h, *count)),
-            Action::Forge { nodes, ahead } => self.each(nodes, |w, h| w.forge(h, *ahead)),
+            Action::ForgeEvent { nodes, ahead } => {
+                self.each(nodes, |w, h| w.forge_event(h, *ahead))
+            }
             Action::Event { name, on } => self.order_each(on, || Order::Event(name.clone())),
             Action::Query { name, on } => self.order_each(on, || Order::Query(name.clone())),
             Action::Retag { nodes } => self.each(nodes, |w, h| w.order(h, Order::Retag(w.now))),

@@ -103,7 +103,7 @@ impl World {
     }
 
     /// A datagram with an event from so much later than the clock of `h` shows.
-    pub(super) fn forge(&mut self, h: usize, ahead: u64) {
+    pub(super) fn forge_event(&mut self, h: usize, ahead: u64) {
         let Some(clock) = self.hosts[h].node.as_ref().map(|n| n.event_time()) else { return };
         self.said.forged += 1;
         let time = clock.saturating_add(ahead);

@@ -349,9 +349,15 @@ impl World {
         }
     }
 
-    /// What the run must have met.
+    /// What the run must have met, and what not.
     pub(super) fn check_sometimes(&mut self) {
         for i in 0..self.scenario.lines.len() {
+            if let Line::Expect(Expect::Never(goal)) = self.scenario.lines[i]
+                && self.goals.contains(&goal)
+            {
+                let name = goal.name();
+                self.fail(0, format!("never-{name}"), "the run met it".into());
+            }
             if let Line::Expect(Expect::Sometimes(goal)) = self.scenario.lines[i]
                 && !self.goals.contains(&goal)
             {

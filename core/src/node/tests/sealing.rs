@@ -3,15 +3,15 @@
 use super::*;
 use crate::wire::{Key, KeyError, Keyring};
 
-fn key(n: u8) -> Key {
+pub(super) fn key(n: u8) -> Key {
     Key::new(&[n; 32]).unwrap()
 }
 
-fn sealed(i: usize, k: u8) -> Config {
+pub(super) fn sealed(i: usize, k: u8) -> Config {
     Config { keys: Some(Keyring::new(key(k))), ..config(i) }
 }
 
-fn cluster(n: usize) -> World {
+pub(super) fn cluster(n: usize) -> World {
     let mut w = World::new(0);
     (0..n).for_each(|i| w.start(sealed(i, 1)));
     for i in 1..n {
@@ -22,13 +22,13 @@ fn cluster(n: usize) -> World {
     w
 }
 
-fn command(w: &mut World, i: usize, c: Command) -> Result<CommandOutcome, CommandError> {
+pub(super) fn command(w: &mut World, i: usize, c: Command) -> Result<CommandOutcome, CommandError> {
     let done = w.hosts[i].node.command(w.now, c);
     w.drain();
     done
 }
 
-fn count(w: &World, i: usize, c: Counter) -> u64 {
+pub(super) fn count(w: &World, i: usize, c: Counter) -> u64 {
     w.hosts[i].node.stats().get(c)
 }
 

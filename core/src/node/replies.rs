@@ -1,0 +1,71 @@
+//! What may be answered to whom. A source address can be forged: what goes to one that no member
+//! has is never larger than what came from it, and there are few such answers in a second.
+
+use alloc::vec::Vec;
+use core::{net::SocketAddr, time::Duration};
+
+use super::{Node, Outgoing};
+use crate::{identity::NodeId, stats::Counter, time::Instant, wire::Message};
+
+/// Heads of IP and UDP, which an answer has as well as a question.
+const IP_UDP_BYTES: usize = 28;
+/// Answers to strangers, per so long: a storm of joins stays below, it uses streams.
+const STRANGERS: (u32, Duration) = (256, Duration::from_secs(1));
+
+/// What may still be answered.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    /// Bytes that the datagram at hand has left for answers to strangers.
+    room: usize,
+    /// Answers to strangers until the next refill.
+    left: u32,
+    refill_at: Instant,
+}
+
+impl Node {
+    /// A datagram of so many bytes came; what it leads to may be answered.
+    pub(super) fn begin_replies(&mut self, now: Instant, bytes: usize) {
+        self.security.replies.room = bytes + IP_UDP_BYTES;
+        if now >= self.security.replies.refill_at {
+            self.security.replies.left = STRANGERS.0;
+            self.security.replies.refill_at = now + STRANGERS.1;
+        }
+    }
+
+    /// Answers the sender of the datagram at hand. `known`: it is a member, what fits rides along.
+    pub(super) fn answer(&mut self, to: SocketAddr, message: Message, known: Option<NodeId>) {
+        if known.is_some() || self.may_say(to, &message) {
+            self.transmit(Outgoing::Message { to, message, known });
+        }
+    }
+
+    /// Tells whoever is behind what is known of a member, as far as the rate allows.
+    pub(super) fn correct_at(&mut self, to: SocketAddr, about: NodeId) {
+        if self.replies_left == 0 {
+            return;
+        }
+        let Some(claim) = self.claim_about(about) else { return };
+        let own_address = claim.record.addr == to;
+        if own_address || self.may_say(to, &Message::Claim((*claim).clone())) {
+            self.replies_left -= 1;
+            self.transmit(Outgoing::Claim { to, about });
+        }
+    }
+
+    /// May this be said to an address that may be forged?
+    fn may_say(&mut self, to: SocketAddr, m: &Message) -> bool {
+        let mut bytes = Vec::new();
+        self.envelope.measure(m, &mut bytes);
+        let size = bytes.len() + IP_UDP_BYTES;
+        let r = &mut self.security.replies;
+        if r.left > 0 && size <= r.room {
+            (r.room, r.left) = (r.room - size, r.left - 1);
+            return true;
+        }
+        if self.table.iter().any(|e| e.record.addr == to) {
+            return true;
+        }
+        self.stats.count(Counter::RepliesWithheld);
+        false
+    }
+}

@@ -1,0 +1,196 @@
+//! Answers to addresses that may be forged: never larger than the question, and few.
+
+use super::*;
+use crate::wire::{Message, Ping, ProbeRequest, Sender};
+
+const VICTIM: &str = "10.9.9.9:53";
+const HEADS: usize = 28;
+
+fn datagram(ms: &[Message]) -> Vec<u8> {
+    let head = wire::stream_head(&Label::new("dc1").unwrap());
+    let mut out = Vec::new();
+    wire::begin_datagram(&head, &mut out);
+    ms.iter().for_each(|m| wire::append_message(m, &mut out));
+    wire::finish_datagram(&head, &mut out);
+    out
+}
+
+/// Datagrams to the victim after this one came "from" it: how many, how many bytes on the wire.
+fn reflected(w: &mut World, bytes: &[u8]) -> (usize, usize) {
+    let (now, victim) = (w.now, VICTIM.parse().unwrap());
+    let node = &mut w.hosts[0].node;
+    node.handle_datagram(now, victim, bytes);
+    let (mut buf, mut sum) = (Vec::new(), (0, 0));
+    while let Some(t) = node.poll_transmit(now, &mut buf) {
+        if t.to == victim {
+            sum = (sum.0 + 1, sum.1 + t.len + HEADS);
+        }
+    }
+    sum
+}
+
+fn stranger() -> Sender {
+    Sender { id: NodeId::from_bytes([77; 16]), version: Version::default() }
+}
+
+fn own(w: &World) -> NodeId {
+    w.hosts[0].node.me.id
+}
+
+/// The node's own numbers are as large as they can be, the stranger's as small.
+fn large() -> World {
+    let mut w = World::joined(3);
+    let version = Version { generation: u64::MAX - 9, incarnation: u32::MAX };
+    let now = w.now;
+    w.hosts[0].node.publish(now, version);
+    w.drain();
+    w
+}
+
+#[test]
+fn no_answer_to_a_stranger_is_larger_than_its_question() {
+    let mut w = large();
+    let ping = |id| {
+        let target = wire::Mark::new(0, id);
+        Message::Ping(Ping { cookie: 0, from: stranger(), target, root: 0 })
+    };
+    let leave = {
+        let record = Record { id: stranger().id, ..(*w.hosts[1].node.me).clone() };
+        let by = record.id;
+        let statement = Statement::Left { by, prune: false };
+        let claim = Claim { record: record.into(), statement };
+        Message::Leave(wire::Leave { cookie: 0, claim })
+    };
+    let other = NodeId::from_bytes([1; 16]);
+    for m in [ping(own(&w)), ping(other), leave] {
+        let question = datagram(&[m]);
+        let (count, bytes) = reflected(&mut w, &question);
+        assert!(count == 1 && bytes <= question.len() + HEADS, "{count} of {bytes} bytes");
+    }
+    // Many questions in one datagram, too.
+    let question = datagram(&vec![ping(own(&w)); 35]);
+    let (count, bytes) = reflected(&mut w, &question);
+    assert!(count > 5 && bytes <= question.len() + HEADS, "{count} of {bytes} bytes");
+    assert!(w.hosts[0].node.stats().get(Counter::RepliesWithheld) > 0);
+}
+
+#[test]
+fn a_forged_ping_of_the_dead_does_not_send_their_record_anywhere() {
+    let mut w = World::joined(3);
+    w.hosts[2].up = false;
+    w.run(secs(20));
+    assert_eq!(w.state(0, 2), Some(State::Failed));
+    let from = Sender { id: NodeId::from_bytes([2; 16]), version: Version::default() };
+    let target = wire::Mark::new(0, own(&w));
+    let question = datagram(&[Message::Ping(Ping { cookie: 0, from, target, root: 0 })]);
+    let (count, bytes) = reflected(&mut w, &question);
+    assert!(count <= 1 && bytes <= question.len() + HEADS, "{count} of {bytes} bytes");
+    // At its own address it hears what is held of it.
+    let now = w.now;
+    let node = &mut w.hosts[0].node;
+    node.handle_datagram(now, addr(2), &question);
+    let mut buf = Vec::new();
+    let mut told = 0;
+    while let Some(t) = node.poll_transmit(now, &mut buf) {
+        let claims = wire::describe_datagram(None, &buf).contains(&"Claim");
+        told += usize::from(t.to == addr(2) && claims);
+    }
+    assert!(told > 0);
+}
+
+#[test]
+fn strangers_get_few_answers_in_a_second() {
+    let mut w = World::joined(2);
+    let mut answers = 0;
+    for cookie in 0..2000 {
+        let target = wire::Mark::new(cookie, own(&w));
+        let ping = Ping { cookie, from: stranger(), target, root: 0 };
+        answers += reflected(&mut w, &datagram(&[Message::Ping(ping)])).0;
+    }
+    assert_eq!(answers, 256);
+    w.run(secs(2));
+    let target = wire::Mark::new(1, own(&w));
+    let ping = Ping { cookie: 1, from: stranger(), target, root: 0 };
+    assert_eq!(reflected(&mut w, &datagram(&[Message::Ping(ping)])).0, 1);
+}
+
+#[test]
+fn a_forged_request_does_not_make_a_helper_flood_an_address() {
+    let mut w = World::joined(3);
+    let (now, victim) = (w.now, VICTIM.parse().unwrap());
+    let id = NodeId::from_bytes([1; 16]);
+    let from = Sender { id, version: w.hosts[1].node.me.version };
+    let target = NodeId::from_bytes([2; 16]);
+    let r = ProbeRequest { cookie: 9, from, target, addr: victim, budget_ms: 10_000 };
+    let question = datagram(&[Message::ProbeRequest(r)]);
+    let node = &mut w.hosts[0].node;
+    node.handle_datagram(now, addr(1), &question);
+    let (mut buf, mut count) = (Vec::new(), 0);
+    for step in 0..200 {
+        let now = now + Duration::from_millis(step * 100);
+        node.handle_timeout(now);
+        while let Some(t) = node.poll_transmit(now, &mut buf) {
+            count += usize::from(t.to == victim);
+        }
+        while let Some(action) = node.poll_stream() {
+            assert!(!matches!(action, StreamAction::Open { to, .. } if to == victim));
+        }
+    }
+    assert_eq!(count, 1);
+}
+
+/// n0 alone hears a claim of n1 at `version`.
+fn told(w: &mut World, at: usize, version: Version, statement: Statement) {
+    let record = Record { version, ..(*w.hosts[1].node.me).clone() };
+    let claim = Claim { record: record.into(), statement };
+    let (now, bytes) = (w.now, datagram(&[Message::Claim(claim)]));
+    w.hosts[at].node.handle_datagram(now, VICTIM.parse().unwrap(), &bytes);
+}
+
+#[test]
+fn who_missed_the_accusation_believes_the_refutation_after_its_own_ping() {
+    let mut w = World::joined(3);
+    let own = w.hosts[1].node.me.version;
+    // One that was led near the limit and refuted above it, all of which n0 and n2 missed.
+    let far = Version { generation: own.generation + (1 << 24) + 7, incarnation: 0 };
+    w.hosts[1].node.mint_generation(far.generation - 1);
+    w.drain();
+    assert_eq!(w.hosts[1].node.me.version, far);
+    let at = |w: &World, i: usize| {
+        let id = NodeId::from_bytes([1; 16]);
+        w.hosts[i].node.members().find(|m| m.record.id == id).unwrap().record.version
+    };
+    assert_eq!((at(&w, 0), at(&w, 2)), (own, own), "the step is too large to be believed");
+    w.run(secs(10));
+    assert_eq!((at(&w, 0), at(&w, 2)), (far, far), "it answered for itself");
+}
+
+#[test]
+fn what_others_were_led_to_by_several_steps_is_refuted_all_the_same() {
+    let mut w = World::joined(3);
+    let own = w.hosts[1].node.me.version;
+    let by = NodeId::from_bytes([9; 16]);
+    for step in 1..=5_u64 {
+        let generation = own.generation + (step << 24);
+        for i in [0, 2] {
+            let version = Version { generation, incarnation: 0 };
+            told(&mut w, i, version, Statement::Failed { by });
+        }
+    }
+    assert_eq!(w.state(0, 1), Some(State::Failed));
+    w.run(secs(10));
+    assert_eq!((w.state(0, 1), w.state(2, 1)), (Some(State::Alive), Some(State::Alive)));
+}
+
+#[test]
+fn the_highest_versions_are_believed_by_nobody() {
+    let mut w = World::joined(3);
+    let by = NodeId::from_bytes([9; 16]);
+    let highest = Version { generation: u64::MAX, incarnation: u32::MAX };
+    for statement in [Statement::Failed { by }, Statement::Left { by, prune: true }] {
+        (0..3).for_each(|i| told(&mut w, i, highest, statement));
+    }
+    w.run(secs(10));
+    assert!((0..3).all(|i| w.alive(i) == 2));
+    assert!(w.hosts[1].node.me.version.generation < 3);
+}

@@ -1,0 +1,45 @@
+//! Versions that members told of themselves in answer to our own pings.
+//!
+//! A claim that raises a version by too much is not believed: it may be forged. But whoever missed
+//! what led a member there step by step (accusations near the limit, each refuted above it) would
+//! never believe it again. So what the member itself said, with the cookie of our ping and from its
+//! address, may be followed whatever the step.
+
+use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
+
+use super::Node;
+use crate::{
+    identity::{NodeId, Version},
+    merge::plausible,
+    planted::Bug,
+    wire::Sender,
+};
+
+/// Of members whose version here is too far behind; others need no voucher.
+#[derive(Debug, Default)]
+pub(super) struct Vouched(BTreeMap<NodeId, Version>);
+
+impl Node {
+    /// A member answered our ping.
+    pub(super) fn vouch(&mut self, from: SocketAddr, s: Sender) {
+        let Some(e) = self.table.get(s.id) else { return };
+        if e.record.addr != from || plausible(e.record.version, s.version) {
+            return;
+        }
+        // Rare, so this is the time to drop what is not needed any more.
+        let table = &self.table;
+        let behind = |id: &NodeId, v: &mut Version| {
+            table.get(*id).is_some_and(|e| !plausible(e.record.version, *v))
+        };
+        self.security.vouched.0.retain(behind);
+        self.security.vouched.0.insert(s.id, s.version);
+    }
+
+    /// Can a claim of `incoming` follow what is known of a member?
+    pub(super) fn believable(&self, id: NodeId, known: Version, incoming: Version) -> bool {
+        plausible(known, incoming)
+            || self.security.vouched.0.get(&id).is_some_and(|v| plausible(*v, incoming))
+            || self.broken(Bug::ImplausibleJumps)
+    }
+}
