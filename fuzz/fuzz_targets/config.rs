@@ -32,8 +32,6 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let again = s.clone();
-    assert_eq!(s, again);
     for mode in [Mode::Normal, Mode::Dev] {
         match Plan::new(mode, s.clone(), &Host::default()) {
             Ok(_) => {}

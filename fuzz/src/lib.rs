@@ -34,10 +34,10 @@ pub fn ring() -> Keyring {
     Keyring::new(key(7))
 }
 
-/// Caps that a few inputs reach.
+/// Caps that a few inputs reach; recorded tapes have up to eight members.
 pub fn limits() -> Limits {
     Limits {
-        members: 12,
+        members: 6,
         tombstones: 24,
         streams: 12,
         watches: 4,
