@@ -4,6 +4,7 @@
 //! have for as long as they answer. Invariant: `index` rises with every change and is never 0.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -80,7 +81,8 @@ pub struct View {
 }
 
 impl View {
-    /// Sorts and indexes `members`. Where two share a name or address, the more alive wins.
+    /// Sorts and indexes `members`. Where two share a name or address, the more alive wins, and of
+    /// two that are equally alive the one that has held the name for longer.
     pub fn new(index: u64, local_id: NodeId, label: Label, mut members: Vec<Member>) -> Self {
         members.sort_by(|a, b| Self::sort_key(a).cmp(&Self::sort_key(b)));
         let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
@@ -116,15 +118,18 @@ impl View {
         (!m.record.role.is_server(), m.record.name.as_str(), m.record.id)
     }
 
-    /// Alive before leaving before failed before left; the newer version among equals.
-    fn liveness(m: &Member) -> (u8, u64) {
+    /// Alive before leaving before failed before left. Among the live the senior one, who keeps the
+    /// name; among others the one that had it last.
+    fn liveness(m: &Member) -> (u8, Option<Reverse<(u32, NodeId)>>, u32, u64) {
         let rank = match m.status {
             Status::Alive => 3,
             Status::Leaving => 2,
             Status::Failed => 1,
             Status::Left => 0,
         };
-        (rank, m.record.version.generation)
+        let (turn, generation) = (m.record.turn, m.record.version.generation);
+        let live = m.status == Status::Alive;
+        (rank, live.then_some(Reverse((turn, m.record.id))), turn, generation)
     }
 
     /// All members: servers first, then by name.

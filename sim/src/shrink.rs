@@ -338,6 +338,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Leave { nodes }
         | Action::Replay { nodes, .. }
         | Action::Garbage { nodes, .. }
+        | Action::Rumour { nodes, .. }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

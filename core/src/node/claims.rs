@@ -102,6 +102,7 @@ impl Node {
                 || claim.version() < grave.0)
         {
             self.stats.count(Counter::StaleClaim);
+            self.challenge(claim, grave);
             return;
         }
         if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
@@ -137,7 +138,14 @@ impl Node {
         }
         let was = before.as_ref().map(|(r, state)| (r.version, state.is_live()));
         self.watch_changed(now, was, claim);
+        let (was, is) = (before.as_ref().map(|b| b.1), claim.state());
+        self.heard_of(id, was, is);
+        self.count_flap(now, id, was, is);
+        if !is.is_live() {
+            self.forget_degraded(id);
+        }
         self.announce(claim, before);
+        self.name_changed(now, claim);
         self.track_server(now, claim);
         match claim.statement {
             Statement::Alive => self.settle_name(now, &claim.record),
@@ -212,6 +220,7 @@ impl Node {
     /// Takes a member off the list; its version stays remembered.
     pub(super) fn forget(&mut self, id: NodeId) {
         self.drop_suspicion(id);
+        self.forget_hearsay(id);
         if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
             self.revision += 1;
             self.event(Event::Reaped { record: e.record });
@@ -223,6 +232,7 @@ impl Node {
         if self.state != LocalState::Running {
             return;
         }
+        self.remember_turn(&claim.record);
         let (mine, theirs) = (self.me.version, claim.version());
         if theirs.generation > mine.generation {
             if self.broken(Bug::LostSelfRecord) {
@@ -330,7 +340,7 @@ impl Node {
     }
 
     /// The member list changed: compare digests once it is quiet, and remember the peers.
-    fn changed(&mut self, now: Instant) {
+    pub(super) fn changed(&mut self, now: Instant) {
         self.syncing.last_change = now;
         self.syncing.fruitless = 0;
         self.arm_settle(now);

@@ -3,16 +3,21 @@
 //! Rule: mutate through an input, then drain all outputs until there are none. Each input ends
 //! in `finish`, which lets fresh news out.
 //!
-//! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
+//! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes of
+//! those that nobody met; `flap` and `degraded` keep bad links from being a nuisance or unseen; `probe` and `relay` find out who answers; `watch`
 //! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
 //! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
 //! `timers` are the data.
 
 mod bootstrap;
 mod claims;
+mod degraded;
 mod drain;
+mod flap;
 mod gossip;
+mod hearsay;
 mod leave;
+mod names;
 mod probe;
 mod random;
 mod relay;
@@ -115,6 +120,10 @@ pub struct Node {
     pending_joins: Vec<(JoinId, SocketAddr)>,
     syncing: sync::SyncState,
     watches: watch::Watches,
+    names: names::Names,
+    hearsay: hearsay::Hearsay,
+    flaps: flap::Flaps,
+    degraded: degraded::Degraded,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -160,6 +169,7 @@ impl Node {
             protocol: PROTOCOL,
             tags: config.tags.clone(),
             meta: config.meta.clone(),
+            turn: 0,
         });
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
         let memory = durable.bootstrap.clone();
@@ -184,6 +194,10 @@ impl Node {
             pending_joins: Vec::new(),
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
+            names: names::Names::default(),
+            hearsay: hearsay::Hearsay::default(),
+            flaps: flap::Flaps::default(),
+            degraded: degraded::Degraded::default(),
             leaving: None,
             rejoin,
             queue: gossip::Queue::default(),
@@ -259,7 +273,7 @@ impl Node {
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
         match m {
             Message::Ping(p) => self.on_ping(now, from, p),
-            Message::Ack(a) => self.on_ack(now, from, a),
+            Message::Ack(a) => self.on_ack(now, from, a, degraded::Path::Packet),
             Message::NotMe(n) => self.on_not_me(now, n),
             Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
             Message::Nack(n) => self.on_nack(now, n),
@@ -310,6 +324,8 @@ impl Node {
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),
             Timer::Bootstrap => self.on_bootstrap_timer(now),
+            Timer::NameRival => self.on_rival_timer(now),
+            Timer::NameFree => self.on_name_free_timer(now),
         }
     }
 

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::{net::SocketAddr, time::Duration};
 
-use super::{Node, Outgoing, Timer, streams::Role};
+use super::{Node, Outgoing, Timer, degraded::Path, streams::Role};
 use crate::{
     identity::NodeId,
     output::{StreamError, StreamId},
@@ -50,7 +50,7 @@ impl Node {
     pub(super) fn on_probe_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
         self.refill_looks();
-        if let Some(id) = self.table.next_probe(&mut self.rng) {
+        if let Some(id) = self.next_target() {
             self.stats.count(Counter::Probes);
             self.start_probe(now, id, Kind::Regular);
         }
@@ -134,7 +134,15 @@ impl Node {
         let usable = |id: &NodeId| {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
         };
-        let helpers = table.random_live(&mut self.rng, k, usable);
+        let hearsay = &self.hearsay;
+        let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(*id);
+        let mut helpers = table.random_live(&mut self.rng, k, met);
+        if helpers.len() < k && !hearsay.is_empty() {
+            // Better somebody only heard of than nobody.
+            let other = |id: &NodeId| usable(id) && !helpers.contains(id);
+            let more = table.random_live(&mut self.rng, k - helpers.len(), other);
+            helpers.extend(more);
+        }
         let from = self.sender();
         for id in &helpers {
             let Some(to) = self.table.get(*id).map(|e| e.record.addr) else { continue };
@@ -157,6 +165,7 @@ impl Node {
             return;
         }
         self.stats.count(Counter::ProbesFailed);
+        self.drop_doubt(p.target);
         if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.helpers) {
             // However many nacks are missing, it is one hint that the fault may be ours.
             self.worse_health();
@@ -187,7 +196,8 @@ impl Node {
         }
         let root = self.table.digest.root();
         let message = Message::Ack(Ack { cookie, from: me, root });
-        self.transmit(Outgoing::Message { to: from, message, known });
+        let trusted = known.filter(|id| !self.hearsay.is_unmet(*id));
+        self.transmit(Outgoing::Message { to: from, message, known: trusted });
         self.tell_sender(from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
@@ -211,7 +221,7 @@ impl Node {
         self.table.get(id).filter(|e| e.is_live() && e.record.addr == from).map(|_| id)
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack) {
+    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack, path: Path) {
         let expected = self.probes.get(&a.cookie).is_some_and(|p| p.target == a.from.id);
         if !expected {
             if !self.relay_ack(a) {
@@ -226,10 +236,18 @@ impl Node {
         if p.kind == Kind::Regular {
             self.better_health();
         }
+        self.met(a.from.id);
+        let known = self.known_at(a.from.id, from).is_some();
+        if known && path == Path::Packet {
+            self.reached(a.from.id);
+        } else if p.kind == Kind::Regular {
+            self.reached_by_others(a.from.id);
+        }
         self.tell_sender(from, a.from);
-        if self.known_at(a.from.id, from).is_some() {
+        if known {
             self.compare_root(now, a.from.id, a.root);
         }
+        self.holder_answered(now, a.from.id);
     }
 
     /// Somebody else is at that address: the process we knew is gone.

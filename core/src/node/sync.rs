@@ -9,11 +9,12 @@
 //!                      <- Claims..., Done
 //! ```
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     LocalState, Node, PROTOCOL,
     claims::Origin,
+    degraded::Path,
     probe::Kind,
     streams::{Conn, Role},
     timers::Timer,
@@ -24,7 +25,7 @@ use crate::{
     identity::{NodeId, Version},
     merge::{Order, compare},
     output::{Event, JoinError, JoinId, StreamId},
-    record::{Claim, State, Statement},
+    record::{Claim, State},
     stats::Counter,
     time::Instant,
     wire::{
@@ -186,7 +187,10 @@ impl Node {
                 self.complete(now, id);
             }
             (Role::ServeSync, Message::Buckets(theirs)) => self.answer_buckets(id, &theirs),
-            (Role::Syncing(_), Message::Welcome(_)) => {}
+            (Role::Syncing(_), Message::Welcome(w)) => {
+                let remote = c.remote;
+                self.introduced(now, &w.record, remote, true);
+            }
             (Role::Syncing(_), Message::Mismatch(m)) => {
                 if let Some(Conn { role: Role::Syncing(s), .. }) = self.conns.get_mut(&id) {
                     s.bits = m.bits;
@@ -213,7 +217,7 @@ impl Node {
             ) if a.cookie == *cookie => {
                 let remote = c.remote;
                 self.close(id);
-                self.on_ack(now, remote, a);
+                self.on_ack(now, remote, a, Path::Stream);
             }
             _ => {
                 self.stats.count(Counter::DropMalformed);
@@ -222,7 +226,7 @@ impl Node {
         }
     }
 
-    fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
+    pub(super) fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
                 let root = self.table.digest.root();
@@ -233,6 +237,12 @@ impl Node {
             return;
         }
         if let Some(r) = self.unwelcome(&h) {
+            if let Reject::NameTaken { holder, .. } = r
+                && self.can_hold_join(holder)
+            {
+                self.hold_join(now, id, h, holder);
+                return;
+            }
             self.say(id, &[Message::Reject(r)]);
             self.close(id);
             return;
@@ -253,8 +263,9 @@ impl Node {
             c.role = role;
         }
         self.say(id, &say);
-        let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
-        self.learn(now, &claim, Origin::Stream { spread: true });
+        if let Some(remote) = self.conns.get(&id).map(|c| c.remote) {
+            self.introduced(now, &h.record, remote, true);
+        }
     }
 
     /// Why somebody cannot come in.
@@ -278,7 +289,7 @@ impl Node {
         {
             return Some(r);
         }
-        let holders = self.table.named(&h.record.name).filter(|e| e.state() == State::Alive);
+        let holders = self.table.named(&h.record.name).filter(|e| e.is_live());
         holders.filter_map(|e| taken(e.record.id, e.record.addr)).next()
     }
 
@@ -287,8 +298,11 @@ impl Node {
             self.fail(now, id, JoinError::Myself);
             return;
         }
-        if let Some(Conn { role: Role::Joining { welcomed, .. }, .. }) = self.conns.get_mut(&id) {
+        let Some(c) = self.conns.get_mut(&id) else { return };
+        if let Role::Joining { welcomed, alone, .. } = &mut c.role {
             *welcomed = true;
+            let (remote, spread) = (c.remote, !*alone);
+            self.introduced(now, &w.record, remote, spread);
         }
     }
 
@@ -313,6 +327,7 @@ impl Node {
         }
         if result.is_ok() {
             self.stats.count(Counter::Syncs);
+            self.take_turn(now);
         }
         match role {
             Role::Joining { id: Some(id), learned, .. } => {

@@ -52,6 +52,10 @@ pub(super) enum Timer {
     LeaveEnd,
     /// The next round of reports between servers.
     Bootstrap,
+    /// Look whether a senior holder of our name is there.
+    NameRival,
+    /// The holder of a name is gone: joins that wait for that go on.
+    NameFree,
 }
 
 #[derive(Debug, Default)]

@@ -113,6 +113,7 @@ impl Node {
 
     pub(super) fn on_reap_timer(&mut self, now: Instant) {
         self.arm_reap(now);
+        self.forget_flaps(now);
         let t = &self.cfg.tuning;
         let (failed, left) = (t.reconnect_timeout, t.tombstone_timeout);
         let over = |e: &super::table::Entry| match e.state() {

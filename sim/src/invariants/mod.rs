@@ -108,6 +108,8 @@ pub enum Told {
     Left,
     /// Forgotten.
     Reaped,
+    /// Only heard of, and dropped.
+    Unconfirmed,
 }
 
 /// A node's view of one member: 24 bytes, since there are as many as pairs of nodes.
@@ -332,6 +334,7 @@ impl Checker {
             (Told::Left, now) => {
                 (silent || matches!(now, Some(State::Alive | State::Failed)), Some(State::Left))
             }
+            (Told::Unconfirmed, now) => (now == Some(State::Alive), None),
             // What was heard of the dead may be forgotten before anybody looks.
             (Told::Reaped, now) => (now != Some(State::Alive), None),
             (Told::Alive, now) => (false, now),
@@ -344,7 +347,7 @@ impl Checker {
         match told {
             Told::Failed => o.buries(seen, State::Failed),
             Told::Left => o.buries(seen, State::Left),
-            Told::Reaped => o.view(seen.subject).version = Version::default(),
+            Told::Reaped | Told::Unconfirmed => o.view(seen.subject).version = Version::default(),
             _ => {}
         }
         Ok(())

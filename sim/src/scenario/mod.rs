@@ -213,6 +213,8 @@ pub enum Action {
     Replay { nodes: NodeSet, window: Time },
     /// `garbage n2 100`
     Garbage { nodes: NodeSet, count: u32 },
+    /// `rumour n6 on n1`: gossip tells n1 of n6, which never ran.
+    Rumour { nodes: NodeSet, on: NodeSet },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
 }
@@ -230,6 +232,8 @@ pub enum Held {
     Left,
     /// Not in the list at all.
     Unknown,
+    /// Works, but is reached through others or over streams only.
+    Degraded,
 }
 
 /// In whose view.
@@ -282,7 +286,9 @@ impl Scenario {
     /// The highest node number that ever exists.
     pub fn highest_node(&self) -> u32 {
         let started = self.lines.iter().filter_map(|l| match l {
-            Line::At(_, Action::Start { nodes, .. }) => nodes.highest(),
+            Line::At(_, Action::Start { nodes, .. } | Action::Rumour { nodes, .. }) => {
+                nodes.highest()
+            }
             _ => None,
         });
         started.chain([self.cluster.nodes]).max().unwrap_or(1)

@@ -141,6 +141,7 @@ impl Held {
         ("failed", Self::Failed),
         ("left", Self::Left),
         ("unknown", Self::Unknown),
+        ("degraded", Self::Degraded),
     ];
 }
 
@@ -207,6 +208,7 @@ impl fmt::Display for Action {
             Self::ForceLeave { nodes, on: Some(on) } => write!(f, "force-leave {nodes} on {on}"),
             Self::Replay { nodes, window } => write!(f, "replay {nodes} {window}"),
             Self::Garbage { nodes, count } => write!(f, "garbage {nodes} {count}"),
+            Self::Rumour { nodes, on } => write!(f, "rumour {nodes} on {on}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
         }
     }

@@ -125,6 +125,7 @@ fn action() -> impl Strategy<Value = Action> {
         (set(), option::of(set())).prop_map(|(nodes, on)| Action::ForceLeave { nodes, on }),
         (set(), time()).prop_map(|(nodes, window)| Action::Replay { nodes, window }),
         (set(), 1u32..=100_000).prop_map(|(nodes, count)| Action::Garbage { nodes, count }),
+        (numbered(), set()).prop_map(|(nodes, on)| Action::Rumour { nodes, on }),
         (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
     ]
 }
@@ -136,6 +137,7 @@ fn held() -> impl Strategy<Value = Held> {
         Held::Failed,
         Held::Left,
         Held::Unknown,
+        Held::Degraded,
     ])
 }
 

@@ -4,7 +4,7 @@ use super::MAX_HOSTS;
 use crate::{
     Scenario,
     scenario::{
-        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Line, LinkLine,
+        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line, LinkLine,
         LinkSettings, ParseError,
     },
 };
@@ -155,6 +155,7 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
         Action::Starve { .. } => Err("the processor cannot be made scarce"),
+        Action::Rumour { .. } => Err("nobody forges gossip here"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Join { .. }
         | Action::Partition { .. }
@@ -176,6 +177,10 @@ fn action(a: &Action) -> Result<(), &'static str> {
 
 fn expect(e: &Expect) -> Result<(), &'static str> {
     match e {
+        Expect::Within(_, Condition::Held { held: Held::Degraded, .. })
+        | Expect::For { held: Held::Degraded, .. } => {
+            Err("an agent's view does not show who is degraded")
+        }
         Expect::Within(_, Condition::Quorum { .. }) | Expect::NeverQuorum => {
             Err("the quorum of an agent is not looked at")
         }

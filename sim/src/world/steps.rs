@@ -91,6 +91,10 @@ impl World {
                 self.each(nodes, |w, h| w.replay(h, window.as_nanos()));
             }
             Action::Garbage { nodes, count } => self.each(nodes, |w, h| w.garbage(h, *count)),
+            Action::Rumour { nodes, on } => {
+                let on = on.numbers(self.highest());
+                self.each(nodes, |w, h| w.rumour(h, &on));
+            }
             Action::Disk { nodes, fault } => self.each(nodes, |w, h| w.disk_fault(h, *fault)),
             _ => {}
         }
