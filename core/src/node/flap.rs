@@ -1,9 +1,9 @@
 //! Flap damping: a member that fails and comes back again and again is given more time before the
 //! next failure is told, so that one bad link or crash loop does not keep all others busy.
 //!
-//! Each return from `Failed` is a flap; one is forgotten per minute without another. From the
-//! third on a suspicion runs twice as long, then four times, and so on, but never more than half a
-//! minute longer: who really dies is reported.
+//! Each return from `Failed` is a flap; one is forgotten per minute in which the member is not even
+//! suspected. From the third on a suspicion runs four times as long, then sixteen times, and so on,
+//! but never more than half a minute longer: who really dies is reported.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -16,7 +16,7 @@ use crate::{
 /// Flaps that nobody minds.
 const FREE: u32 = 2;
 /// More are not counted: calm comes back within so many times [`DECAY`].
-const MOST: u32 = 9;
+const MOST: u32 = 6;
 /// One flap is forgotten after this long without another.
 const DECAY: Duration = Duration::from_secs(60);
 /// No suspicion is made longer by more than this.
@@ -55,10 +55,17 @@ impl Flaps {
         flap.count
     }
 
+    /// It is accused again: nothing is forgotten meanwhile.
+    fn keep(&mut self, now: Instant, id: NodeId) {
+        if let Some(f) = self.0.get_mut(&id) {
+            *f = Flap { count: f.level(now), last: now };
+        }
+    }
+
     /// How long a suspicion of this patience runs.
     fn damp(&self, now: Instant, id: NodeId, patience: Duration) -> Duration {
         let level = self.0.get(&id).map_or(0, |f| f.level(now));
-        let longer = patience * (1 << level.saturating_sub(FREE).min(MOST));
+        let longer = patience * (1 << (2 * level.saturating_sub(FREE).min(MOST)));
         longer.min(patience + LONGEST)
     }
 
@@ -71,6 +78,9 @@ impl Flaps {
 impl Node {
     /// What is believed of a member changed from `was`: is it back?
     pub(super) fn count_flap(&mut self, now: Instant, id: NodeId, was: Option<State>, is: State) {
+        if is == State::Suspect {
+            self.flaps.keep(now, id);
+        }
         if was == Some(State::Failed)
             && is.is_live()
             && !self.broken(Bug::FlapsNotDamped)
@@ -98,15 +108,15 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(4);
 
     #[test]
-    fn patience_doubles_from_the_third_flap_to_half_a_minute_more() {
+    fn patience_grows_from_the_third_flap_to_half_a_minute_more() {
         let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
         let now = Instant::from_nanos(5);
         let mut seen = alloc::vec::Vec::new();
-        for n in 1..=12 {
+        for n in 1..=8 {
             assert_eq!(flaps.count(now, id), n.min(MOST));
             seen.push(flaps.damp(now, id, PATIENCE).as_secs());
         }
-        assert_eq!(seen, [4, 4, 8, 16, 32, 34, 34, 34, 34, 34, 34, 34]);
+        assert_eq!(seen, [4, 4, 16, 34, 34, 34, 34, 34]);
         let grace = Duration::from_millis(300);
         assert_eq!(flaps.damp(now, id, grace), grace + LONGEST);
         assert_eq!(flaps.damp(now, NodeId::from_bytes([2; 16]), grace), grace);
@@ -116,9 +126,13 @@ mod tests {
     fn calm_comes_back_one_flap_a_minute() {
         let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
         let now = Instant::from_nanos(5);
-        (0..4).for_each(|_| drop(flaps.count(now, id)));
+        for _ in 0..4 {
+            flaps.count(now, id);
+        }
         let after = |flaps: &Flaps, n| flaps.damp(now + MINUTE * n, id, PATIENCE).as_secs();
-        assert_eq!([0, 1, 2].map(|n| after(&flaps, n)), [16, 8, 4]);
+        assert_eq!([0, 1, 2].map(|n| after(&flaps, n)), [34, 16, 4]);
+        flaps.keep(now + MINUTE, id);
+        assert_eq!([1, 2, 3].map(|n| after(&flaps, n)), [16, 4, 4]);
         flaps.calm_down(now + MINUTE * 3);
         assert_eq!(flaps.0.len(), 1);
         flaps.calm_down(now + MINUTE * 4);

@@ -35,7 +35,7 @@ const HOLDER_WAIT: Duration = Duration::from_secs(8);
 /// Joins that wait at once.
 const WAITING: usize = 16;
 /// Bytes kept of a join that waits.
-const WAITING_BYTES: usize = 1 << 20;
+pub(super) const WAITING_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
