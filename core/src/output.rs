@@ -366,7 +366,7 @@ pub enum Event {
         /// The one that had the name before (this node, or a member).
         holder: Arc<Record>,
     },
-    /// Another live member has held our name for longer: this node leaves. `LeaveFinished` follows.
+    /// Another live member has held our name for longer: this node leaves, `LeaveFinished` follows.
     NameLost {
         /// Who keeps the name.
         holder: Arc<Record>,

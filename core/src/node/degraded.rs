@@ -27,12 +27,12 @@ pub(super) struct Degraded(BTreeMap<NodeId, u8>);
 impl Node {
     /// Live members that are reached through others or over streams only, in the order of ids.
     pub fn degraded(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.degraded.0.iter().filter(|(_, n)| **n >= ROUNDS).map(|(id, _)| *id)
+        self.notes.degraded.0.iter().filter(|(_, n)| **n >= ROUNDS).map(|(id, _)| *id)
     }
 
     /// A member answered with a datagram of its own.
     pub(super) fn reached(&mut self, id: NodeId) {
-        if self.degraded.0.remove(&id).is_some_and(|n| n >= ROUNDS) {
+        if self.notes.degraded.0.remove(&id).is_some_and(|n| n >= ROUNDS) {
             self.stats.degraded = self.degraded().count();
             self.tell_degraded(id, false);
         }
@@ -43,7 +43,7 @@ impl Node {
         if self.broken(Bug::DegradedUnseen) {
             return;
         }
-        let n = self.degraded.0.entry(id).or_insert(0);
+        let n = self.notes.degraded.0.entry(id).or_insert(0);
         *n = n.saturating_add(1);
         if *n == ROUNDS {
             self.stats.count(Counter::Degradations);
@@ -60,22 +60,22 @@ impl Node {
 
     /// It is no live member any more.
     pub(super) fn forget_degraded(&mut self, id: NodeId) {
-        if self.degraded.0.remove(&id).is_some() {
+        if self.notes.degraded.0.remove(&id).is_some() {
             self.stats.degraded = self.degraded().count();
         }
     }
 
     /// A probe was not answered at all: that is more than a doubt.
     pub(super) fn drop_doubt(&mut self, id: NodeId) {
-        if self.degraded.0.get(&id).is_some_and(|n| *n < ROUNDS) {
-            self.degraded.0.remove(&id);
+        if self.notes.degraded.0.get(&id).is_some_and(|n| *n < ROUNDS) {
+            self.notes.degraded.0.remove(&id);
         }
     }
 
     /// A doubt is settled before the round goes on: members that were reached by others once or
     /// twice are probed again.
     pub(super) fn next_doubtful(&self) -> Option<NodeId> {
-        self.degraded.0.iter().find(|(_, n)| **n < ROUNDS).map(|(id, _)| *id)
+        self.notes.degraded.0.iter().find(|(_, n)| **n < ROUNDS).map(|(id, _)| *id)
     }
 
     /// Whom to probe now: a doubt, somebody only heard of, or the round's next (SWIM §4.3).

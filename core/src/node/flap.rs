@@ -9,9 +9,7 @@ use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use super::Node;
-use crate::{
-    identity::NodeId, planted::Bug, record::State, stats::Counter, time::Instant,
-};
+use crate::{identity::NodeId, planted::Bug, record::State, stats::Counter, time::Instant};
 
 /// Flaps that nobody minds.
 const FREE: u32 = 2;
@@ -79,12 +77,12 @@ impl Node {
     /// What is believed of a member changed from `was`: is it back?
     pub(super) fn count_flap(&mut self, now: Instant, id: NodeId, was: Option<State>, is: State) {
         if is == State::Suspect {
-            self.flaps.keep(now, id);
+            self.notes.flaps.keep(now, id);
         }
         if was == Some(State::Failed)
             && is.is_live()
             && !self.broken(Bug::FlapsNotDamped)
-            && self.flaps.count(now, id) > FREE
+            && self.notes.flaps.count(now, id) > FREE
         {
             self.stats.count(Counter::FlapsDamped);
         }
@@ -92,11 +90,11 @@ impl Node {
 
     /// The time that a suspicion runs from `started`.
     pub(super) fn damped(&self, started: Instant, id: NodeId, patience: Duration) -> Duration {
-        self.flaps.damp(started, id, patience)
+        self.notes.flaps.damp(started, id, patience)
     }
 
     pub(super) fn forget_flaps(&mut self, now: Instant) {
-        self.flaps.calm_down(now);
+        self.notes.flaps.calm_down(now);
     }
 }
 

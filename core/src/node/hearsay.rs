@@ -50,19 +50,19 @@ impl Node {
     /// What is believed of a member changed; `was`: its state before.
     pub(super) fn heard_of(&mut self, id: NodeId, was: Option<State>, is: State) {
         if !is.is_live() {
-            self.hearsay.unmet.remove(&id);
+            self.notes.hearsay.unmet.remove(&id);
         } else if !was.is_some_and(State::is_live) {
-            self.hearsay.unmet.insert(id, was.is_some());
+            self.notes.hearsay.unmet.insert(id, was.is_some());
         }
     }
 
     /// It answered.
     pub(super) fn met(&mut self, id: NodeId) {
-        self.hearsay.unmet.remove(&id);
+        self.notes.hearsay.unmet.remove(&id);
     }
 
     pub(super) fn forget_hearsay(&mut self, id: NodeId) {
-        self.hearsay.unmet.remove(&id);
+        self.notes.hearsay.unmet.remove(&id);
     }
 
     /// Somebody speaks for itself on a stream that comes from its address.
@@ -71,8 +71,7 @@ impl Node {
         if there {
             self.table.unbury(r.id);
         }
-        let claim =
-            Claim { record: alloc::sync::Arc::new(r.clone()), statement: Statement::Alive };
+        let claim = Claim { record: alloc::sync::Arc::new(r.clone()), statement: Statement::Alive };
         self.learn(now, &claim, super::claims::Origin::Stream { spread });
         if there && self.table.get(r.id).is_some_and(|e| e.record.version == r.version) {
             self.met(r.id);
@@ -82,29 +81,29 @@ impl Node {
     /// Whom to look at before the round's next member, if anybody: in the order of ids, beginning
     /// at our own, so that not all look at the same one.
     pub(super) fn next_unmet(&mut self) -> Option<NodeId> {
-        self.hearsay.now = !self.hearsay.now;
-        if self.hearsay.unmet.is_empty() || !self.hearsay.now {
+        self.notes.hearsay.now = !self.notes.hearsay.now;
+        if self.notes.hearsay.unmet.is_empty() || !self.notes.hearsay.now {
             return None;
         }
         if self.rng.below(self.table.live().len() + 1) >= FIRST_LOOKS {
             return None;
         }
-        let after = self.hearsay.looked.unwrap_or(self.me.id);
+        let after = self.notes.hearsay.looked.unwrap_or(self.me.id);
         let later = (core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded);
-        let unmet = &self.hearsay.unmet;
+        let unmet = &self.notes.hearsay.unmet;
         let next = unmet.range(later).next().or_else(|| unmet.first_key_value());
-        self.hearsay.looked = next.map(|(id, _)| *id);
-        self.hearsay.looked
+        self.notes.hearsay.looked = next.map(|(id, _)| *id);
+        self.notes.hearsay.looked
     }
 
     /// A suspicion has run out. If its member was never met and not known before, there was only
     /// talk of it: it is taken off the list. `false`: it has failed.
     pub(super) fn disbelieve(&mut self, now: Instant, id: NodeId) -> bool {
-        if self.hearsay.unmet.get(&id) != Some(&false) || self.broken(Bug::HearsayBelieved) {
+        if self.notes.hearsay.unmet.get(&id) != Some(&false) || self.broken(Bug::HearsayBelieved) {
             return false;
         }
         let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) else { return false };
-        self.hearsay.unmet.remove(&id);
+        self.notes.hearsay.unmet.remove(&id);
         self.queue.forget(id);
         self.stats.count(Counter::HearsayDropped);
         self.revision += 1;

@@ -4,10 +4,10 @@
 //! in `finish`, which lets fresh news out.
 //!
 //! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes of
-//! those that nobody met; `flap` and `degraded` keep bad links from being a nuisance or unseen; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `gossip` spreads; `streams` and `sync` exchange in bulk;
-//! `drain` is the way out; `leave` and `upkeep` are the rest of a member's life; `table` and
-//! `timers` are the data.
+//! members that nobody met; `probe` and `relay` find out who answers, `watch` learns from the
+//! kernel who died; `flap` and `degraded` deal with bad links; `gossip` spreads; `streams` and
+//! `sync` exchange in bulk; `drain` is the way out; `leave` and `upkeep` are the rest of a member's
+//! life; `table` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
@@ -102,6 +102,16 @@ struct Storage {
     gate: Option<(PersistToken, u64)>,
 }
 
+/// What is kept beside the member list, of few members: those that are new, bad to reach, or that
+/// have a name in common.
+#[derive(Debug, Default)]
+struct Notes {
+    names: names::Names,
+    hearsay: hearsay::Hearsay,
+    flaps: flap::Flaps,
+    degraded: degraded::Degraded,
+}
+
 /// One member's whole protocol state. See the [crate] for its contract.
 #[derive(Debug)]
 pub struct Node {
@@ -120,10 +130,7 @@ pub struct Node {
     pending_joins: Vec<(JoinId, SocketAddr)>,
     syncing: sync::SyncState,
     watches: watch::Watches,
-    names: names::Names,
-    hearsay: hearsay::Hearsay,
-    flaps: flap::Flaps,
-    degraded: degraded::Degraded,
+    notes: Notes,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -194,10 +201,7 @@ impl Node {
             pending_joins: Vec::new(),
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
-            names: names::Names::default(),
-            hearsay: hearsay::Hearsay::default(),
-            flaps: flap::Flaps::default(),
-            degraded: degraded::Degraded::default(),
+            notes: Notes::default(),
             leaving: None,
             rejoin,
             queue: gossip::Queue::default(),

@@ -50,12 +50,12 @@ pub(super) struct Names {
 impl Node {
     /// Our first exchange is over: whoever is known to have had our name came before.
     pub(super) fn take_turn(&mut self, now: Instant) {
-        if self.names.settled || self.state != LocalState::Running {
+        if self.notes.names.settled || self.state != LocalState::Running {
             return;
         }
-        self.names.settled = true;
+        self.notes.names.settled = true;
         let before = self.table.named(&self.me.name).map(|e| e.record.turn.saturating_add(1)).max();
-        let turn = before.unwrap_or(0).max(self.names.earlier);
+        let turn = before.unwrap_or(0).max(self.notes.names.earlier);
         let Version { generation, incarnation } = self.me.version;
         let Some(incarnation) = incarnation.checked_add(1) else { return };
         if turn == self.me.turn || self.broken(Bug::TurnNotTaken) {
@@ -70,7 +70,7 @@ impl Node {
     /// Our own record of an earlier life came back.
     pub(super) fn remember_turn(&mut self, r: &Record) {
         if r.name == self.me.name && r.version.generation < self.me.version.generation {
-            self.names.earlier = self.names.earlier.max(r.turn);
+            self.notes.names.earlier = self.notes.names.earlier.max(r.turn);
         }
     }
 
@@ -90,7 +90,7 @@ impl Node {
         let live = |e: &&super::table::Entry| e.is_live() && e.record.is_senior_to(&self.me);
         let seniors = self.table.named(&self.me.name).filter(live);
         let first = seniors.min_by_key(|e| (e.record.turn, e.record.id)).map(|e| e.record.id);
-        self.names.senior = first;
+        self.notes.names.senior = first;
         if let Some(id) = first
             && self.state == LocalState::Running
         {
@@ -105,7 +105,7 @@ impl Node {
         for stream in waiting {
             self.refuse_name(stream);
         }
-        if self.names.senior != Some(id)
+        if self.notes.names.senior != Some(id)
             || self.state != LocalState::Running
             || self.broken(Bug::LoserStays)
         {
@@ -137,7 +137,8 @@ impl Node {
     }
 
     fn waiting_for(&self, id: NodeId) -> impl Iterator<Item = StreamId> + '_ {
-        let waits = move |c: &Conn| matches!(c.role, Role::AwaitName { holder, .. } if holder == id);
+        let waits =
+            move |c: &Conn| matches!(c.role, Role::AwaitName { holder, .. } if holder == id);
         self.conns.iter().filter(move |(_, c)| waits(c)).map(|(id, _)| *id)
     }
 
@@ -168,8 +169,7 @@ impl Node {
     /// Holders of names are gone: who waited for that goes on.
     pub(super) fn on_name_free_timer(&mut self, now: Instant) {
         let live = |id: NodeId| self.table.get(id).is_some_and(super::table::Entry::is_live);
-        let waits =
-            |c: &Conn| matches!(c.role, Role::AwaitName { holder, .. } if !live(holder));
+        let waits = |c: &Conn| matches!(c.role, Role::AwaitName { holder, .. } if !live(holder));
         let free: Vec<StreamId> =
             self.conns.iter().filter(|(_, c)| waits(c)).map(|(id, _)| *id).collect();
         for id in free {

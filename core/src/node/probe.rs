@@ -134,7 +134,7 @@ impl Node {
         let usable = |id: &NodeId| {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
         };
-        let hearsay = &self.hearsay;
+        let hearsay = &self.notes.hearsay;
         let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(*id);
         let mut helpers = table.random_live(&mut self.rng, k, met);
         if helpers.len() < k && !hearsay.is_empty() {
@@ -196,7 +196,7 @@ impl Node {
         }
         let root = self.table.digest.root();
         let message = Message::Ack(Ack { cookie, from: me, root });
-        let trusted = known.filter(|id| !self.hearsay.is_unmet(*id));
+        let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(*id));
         self.transmit(Outgoing::Message { to: from, message, known: trusted });
         self.tell_sender(from, p.from);
         if known.is_some() {

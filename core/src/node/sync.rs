@@ -158,7 +158,7 @@ impl Node {
         let Some(c) = self.conns.get(&id) else { return };
         match (&c.role, m) {
             (Role::AwaitHello, Message::Hello(h)) => self.on_hello(now, id, h),
-            (Role::Joining { welcomed: false, .. }, Message::Welcome(w)) => {
+            (Role::Joining { welcomed: false, .. } | Role::Syncing(_), Message::Welcome(w)) => {
                 self.on_welcome(now, id, w);
             }
             (
@@ -187,10 +187,6 @@ impl Node {
                 self.complete(now, id);
             }
             (Role::ServeSync, Message::Buckets(theirs)) => self.answer_buckets(id, &theirs),
-            (Role::Syncing(_), Message::Welcome(w)) => {
-                let remote = c.remote;
-                self.introduced(now, &w.record, remote, true);
-            }
             (Role::Syncing(_), Message::Mismatch(m)) => {
                 if let Some(Conn { role: Role::Syncing(s), .. }) = self.conns.get_mut(&id) {
                     s.bits = m.bits;
@@ -299,11 +295,13 @@ impl Node {
             return;
         }
         let Some(c) = self.conns.get_mut(&id) else { return };
+        let mut spread = true;
         if let Role::Joining { welcomed, alone, .. } = &mut c.role {
             *welcomed = true;
-            let (remote, spread) = (c.remote, !*alone);
-            self.introduced(now, &w.record, remote, spread);
+            spread = !*alone;
         }
+        let remote = c.remote;
+        self.introduced(now, &w.record, remote, spread);
     }
 
     pub(super) fn on_reject(&mut self, now: Instant, id: StreamId, r: Reject) {

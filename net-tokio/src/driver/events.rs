@@ -68,29 +68,11 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
             );
             Some((Level::ERROR, line))
         }
-        Event::NameLost { holder } => {
-            let line = format!(
-                "this agent leaves: the name '{}' belongs to {} (node id {}), which has held it \
-                 for longer; give this agent another name with -node and start it again",
-                holder.name, holder.addr, holder.id
-            );
-            Some((Level::ERROR, line))
-        }
         Event::Unconfirmed { record } => info(format!(
             "member dropped: {} {} was only heard of, and answered nobody",
             record.name, record.addr
         )),
-        Event::Degraded { record, degraded: true } => {
-            let line = format!(
-                "member degraded: {} {} answers through other members or over TCP only; is UDP \
-                 blocked between the two hosts?",
-                record.name, record.addr
-            );
-            Some((Level::WARN, line))
-        }
-        Event::Degraded { record, degraded: false } => {
-            info(format!("member answers by itself again: {} {}", record.name, record.addr))
-        }
+        Event::NameLost { .. } | Event::Degraded { .. } => trouble(event),
         Event::Paused { gap_ms } => {
             let line = format!(
                 "this process was away for {gap_ms} ms (stopped, or starved of CPU): deadlines \
@@ -116,6 +98,33 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::BootstrapConflict { server, conflict } => {
             Some((Level::ERROR, bootstrap::conflict(server, *conflict)))
         }
+    }
+}
+
+/// What an operator should do something about.
+fn trouble(event: &Event) -> Option<(Level, String)> {
+    match event {
+        Event::NameLost { holder } => {
+            let line = format!(
+                "this agent leaves: the name '{}' belongs to {} (node id {}), which has held it \
+                 for longer; give this agent another name with -node and start it again",
+                holder.name, holder.addr, holder.id
+            );
+            Some((Level::ERROR, line))
+        }
+        Event::Degraded { record, degraded: true } => {
+            let line = format!(
+                "member degraded: {} {} answers through other members or over TCP only; is UDP \
+                 blocked between the two hosts?",
+                record.name, record.addr
+            );
+            Some((Level::WARN, line))
+        }
+        Event::Degraded { record, degraded: false } => {
+            let line = format!("member answers by itself again: {} {}", record.name, record.addr);
+            Some((Level::INFO, line))
+        }
+        _ => None,
     }
 }
 

@@ -37,7 +37,10 @@ pub const VOCABULARY: &[(&str, &str)] = &[
     ("at 38s rumour n6 on n1", "gossip tells n1 of n6, which never ran"),
     ("at 38s disk n1 torn", "lose-unsynced, torn, full, corrupt, backup, restore; ok ends full"),
     ("within 20s converged", "all live, connected nodes agree; from the last step above"),
-    ("within 30s n3 alive everywhere", "or suspect, failed, left, unknown, degraded; or `on n1 n2`"),
+    (
+        "within 30s n3 alive everywhere",
+        "or suspect, failed, left, unknown, degraded; or `on n1 n2`",
+    ),
     ("within 10s quorum n1 n2 n3", "exactly this voter set is final, on all of them"),
     ("within 10s quorum", "one quorum, the same on all servers that can reach each other"),
     ("never quorum", "no server ever has a quorum"),

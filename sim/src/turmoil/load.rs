@@ -4,8 +4,8 @@ use super::MAX_HOSTS;
 use crate::{
     Scenario,
     scenario::{
-        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line, LinkLine,
-        LinkSettings, ParseError,
+        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line,
+        LinkLine, LinkSettings, ParseError,
     },
 };
 

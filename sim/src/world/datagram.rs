@@ -260,8 +260,7 @@ impl World {
             turn: 0,
         };
         let from = record.addr;
-        let seen =
-            Seen { subject: identity, version: record.version, content: content(&record) };
+        let seen = Seen { subject: identity, version: record.version, content: content(&record) };
         let checked = self.checker.publishes(seen);
         self.check(h, checked);
         let claim = Claim { record: Arc::new(record), statement: Statement::Alive };
