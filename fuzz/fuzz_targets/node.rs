@@ -67,7 +67,7 @@ fn claim(i: &mut Input<'_>) -> Option<Claim> {
             _ => Role::Server { port: 8300, expect: 3, bootstrap: false },
         },
         protocol: (1, 1),
-            turn: 0,
+        turn: 0,
         tags: Pairs::default(),
         meta: Pairs::default(),
     };

@@ -191,7 +191,7 @@ impl Node {
         }
     }
 
-    /// A live member has this name now: dead holders of it are forgotten, a live one is looked
+    /// A live member has this name now: dead holders before it are forgotten, a live one is looked
     /// at (it may be gone: a process that came back without its disk has a new id).
     fn settle_name(&mut self, now: Instant, record: &Arc<Record>) {
         let others: alloc::vec::Vec<(Arc<Record>, bool)> = self
@@ -202,7 +202,11 @@ impl Node {
             .collect();
         for (holder, live) in others {
             if !live {
-                self.forget(holder.id);
+                // A junior one that gave the name up stays on the list as what it is: who missed
+                // its leave must still be able to hear of it.
+                if !record.is_senior_to(&holder) {
+                    self.forget(holder.id);
+                }
                 continue;
             }
             self.start_probe(now, holder.id, Kind::Verify);

@@ -104,6 +104,7 @@ impl Node {
         }
         let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) else { return false };
         self.notes.hearsay.unmet.remove(&id);
+        self.forget_degraded(id);
         self.queue.forget(id);
         self.stats.count(Counter::HearsayDropped);
         self.revision += 1;
