@@ -8,7 +8,7 @@
 //! and only that: a word of its own on a stream, a higher version, or somebody who met it and
 //! declares it failed, counts.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
 
 use super::{Node, Outgoing};
@@ -24,6 +24,8 @@ use crate::{
 
 /// About so many members look at a new one before others.
 const FIRST_LOOKS: usize = 64;
+/// Members that are contacted again after they were taken off the list.
+const DROPPED: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Hearsay {
@@ -33,6 +35,8 @@ pub(super) struct Hearsay {
     looked: Option<NodeId>,
     /// Every other probe is for somebody unmet.
     now: bool,
+    /// Whom nobody reached, where and since when: there may have been a cut between us.
+    dropped: VecDeque<(NodeId, SocketAddr, Instant)>,
 }
 
 impl Hearsay {
@@ -108,6 +112,12 @@ impl Node {
         self.queue.forget(id);
         self.stats.count(Counter::HearsayDropped);
         self.revision += 1;
+        let dropped = &mut self.notes.hearsay.dropped;
+        dropped.retain(|d| d.0 != id);
+        dropped.push_back((id, e.record.addr, now));
+        if dropped.len() > DROPPED {
+            dropped.pop_front();
+        }
         let before = (e.record.version, true);
         let statement = Statement::Failed { by: self.me.id };
         let gone = Claim { record: e.record, statement };
@@ -117,6 +127,22 @@ impl Node {
         self.event(Event::Unconfirmed { record: gone.record });
         self.changed(now);
         true
+    }
+
+    /// Contacts somebody who was taken off the list, at the rate of the failed and for as long: if
+    /// all that knew both of us are gone, nothing else brings us together.
+    pub(super) fn retry_dropped(&mut self, now: Instant) {
+        let longest = self.cfg.tuning.reconnect_timeout;
+        let table = &self.table;
+        let dropped = &mut self.notes.hearsay.dropped;
+        dropped.retain(|d| table.get(d.0).is_none() && now.since(d.2) < longest);
+        if dropped.is_empty() || self.rng.below(table.live().len() + 1) >= dropped.len() {
+            return;
+        }
+        if let Some((id, to, since)) = dropped.pop_front() {
+            dropped.push_back((id, to, since));
+            self.open_join(now, to, None);
+        }
     }
 
     /// Somebody says that a member lives which is held for dead and forgotten here. If it does, it

@@ -95,6 +95,7 @@ impl Node {
     /// per interval, however large the cluster is.
     pub(super) fn on_reconnect_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
+        self.retry_dropped(now);
         let (dead, live) = (self.table.dead().len(), self.table.live().len() + 1);
         if dead == 0 || self.rng.below(live) >= dead {
             return;

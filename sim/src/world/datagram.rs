@@ -237,8 +237,8 @@ impl World {
         }
     }
 
-    /// Tells the hosts `on` that a member lives on `h`, where none ever ran. In a sealed cluster
-    /// nobody believes that.
+    /// Tells the hosts `on` that a member lives on `h`, where none ever ran. In a sealed cluster it
+    /// comes from somebody who has the key.
     pub(super) fn rumour(&mut self, h: usize, on: &[u32]) {
         if self.hosts[h].process != Process::Never {
             return;
@@ -264,11 +264,18 @@ impl World {
         let checked = self.checker.publishes(seen);
         self.check(h, checked);
         let claim = Claim { record: Arc::new(record), statement: Statement::Alive };
-        let mut envelope = wire::Envelope::new(super::drive::label(), None);
+        let mut boot = [0; wire::SALT_BYTES];
+        boot[..8].copy_from_slice(&self.now.to_be_bytes());
+        let sealer = |ring| wire::Sealer::new(ring, boot, 1);
+        let sealer = self.ring.clone().map(sealer);
+        let mut envelope = wire::Envelope::new(super::drive::label(), sealer);
         let mut bytes = Vec::new();
         envelope.begin(&mut bytes);
         wire::append_message(&wire::Message::Claim(claim), &mut bytes);
         envelope.finish(&mut bytes);
+        if self.ring.is_some() {
+            self.genuine.insert(super::drive::datagram_hash(&bytes));
+        }
         for &n in on {
             if let Some(to) = self.hosts.get(n as usize).map(|x| x.addr) {
                 self.arrives_in(1_000, from, to, bytes.clone());

@@ -122,3 +122,19 @@ fn three_detours_in_a_row_make_a_member_degraded_and_one_ack_ends_that() {
     w.hosts[0].node.reached(id);
     assert_eq!((told(&mut w, false), w.hosts[0].node.stats().degraded), (1, 0));
 }
+
+#[test]
+fn who_was_dropped_is_contacted_again_as_long_as_the_failed() {
+    let mut w = World::new(2);
+    w.join(1, 0).unwrap();
+    hear(&mut w, 0, &ghost(2));
+    w.run(secs(12));
+    assert_eq!(w.state(0, 2), None);
+    // It comes up there, and nobody tells it of us or us of it.
+    w.start(config(2));
+    w.run(secs(60));
+    assert_eq!(
+        (w.state(0, 2), w.state(1, 2), w.alive(2)),
+        (Some(State::Alive), Some(State::Alive), 2)
+    );
+}
