@@ -58,4 +58,16 @@ bugs! {
         "an event that is heard again is told again";
     LamportWraps = "lamport-wraps",
         "after the last tick of the events' clock (here: 2) it goes on at 1";
+    TurnNotTaken = "turn-not-taken",
+        "a newcomer does not say that somebody had its name before";
+    LoserStays = "loser-stays",
+        "who meets a senior holder of its name does not leave";
+    HolderNotProbed = "holder-not-probed",
+        "a join under the name of a dead member that is held alive is refused unseen";
+    HearsayBelieved = "hearsay-believed",
+        "a member that nobody ever met is declared failed, and listed as such";
+    FlapsNotDamped = "flaps-not-damped",
+        "a member may fail and come back as often as it likes";
+    DegradedUnseen = "degraded-unseen",
+        "nobody minds a member that only others reach";
 }

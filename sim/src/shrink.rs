@@ -348,6 +348,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::Forge { nodes, .. }
         | Action::Retag { nodes }
         | Action::Misplace { nodes }
+        | Action::Rumour { nodes, .. }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

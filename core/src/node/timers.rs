@@ -60,6 +60,10 @@ pub(super) enum Timer {
     QueryReply(EventId),
     /// A query of somebody else waits no longer.
     Asked(EventId),
+    /// Look whether a senior holder of our name is there.
+    NameRival,
+    /// The holder of a name is gone: joins that wait for that go on.
+    NameFree,
 }
 
 #[derive(Debug, Default)]

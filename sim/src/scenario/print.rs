@@ -142,6 +142,7 @@ impl Held {
         ("failed", Self::Failed),
         ("left", Self::Left),
         ("unknown", Self::Unknown),
+        ("degraded", Self::Degraded),
     ];
 }
 
@@ -216,6 +217,7 @@ impl fmt::Display for Action {
             Self::Forge { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
             Self::Retag { nodes } => write!(f, "retag {nodes}"),
             Self::Misplace { nodes } => write!(f, "misplace {nodes}"),
+            Self::Rumour { nodes, on } => write!(f, "rumour {nodes} on {on}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
         }
     }

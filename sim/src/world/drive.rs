@@ -526,7 +526,7 @@ impl World {
 }
 
 /// Tells datagrams apart.
-fn datagram_hash(bytes: &[u8]) -> u64 {
+pub(super) fn datagram_hash(bytes: &[u8]) -> u64 {
     SipHasher13::new().hash(bytes)
 }
 
