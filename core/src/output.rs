@@ -359,7 +359,7 @@ const fn stream_error(e: StreamError) -> &'static str {
 }
 
 /// What happened. Invariant (S7): the events of one member alternate between `Alive` and down
-/// (`Failed`, `Left`, or `Failed` and later `Left`), and replaying them gives the live members.
+/// (`Failed`, `Left`, `Failed` and later `Left`, or `Unconfirmed`), and replaying them gives the live members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A member is new, or back.
@@ -393,6 +393,12 @@ pub enum Event {
     },
     /// A member left.
     Left {
+        /// The member.
+        record: Arc<Record>,
+    },
+    /// A live member that was only heard of did not answer anybody: it is off the list as if it
+    /// had never been on it. (Counts as down.)
+    Unconfirmed {
         /// The member.
         record: Arc<Record>,
     },
@@ -435,6 +441,18 @@ pub enum Event {
         id: KeyringId,
         /// Who did what.
         report: Box<KeyringReport>,
+    },
+    /// Another live member has held our name for longer: this node leaves, `LeaveFinished` follows.
+    NameLost {
+        /// Who keeps the name.
+        holder: Arc<Record>,
+    },
+    /// A live member is reached through others or over streams only, or answers by itself again.
+    Degraded {
+        /// The member.
+        record: Arc<Record>,
+        /// Is it so now?
+        degraded: bool,
     },
     /// The process was away for this long; deadlines were shifted.
     Paused {

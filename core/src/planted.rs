@@ -64,4 +64,16 @@ bugs! {
         "a key is removed although a member still seals with it";
     ImplausibleJumps = "implausible-jumps",
         "a claim may raise a version by any step";
+    TurnNotTaken = "turn-not-taken",
+        "a newcomer does not say that somebody had its name before";
+    LoserStays = "loser-stays",
+        "who meets a senior holder of its name does not leave";
+    HolderNotProbed = "holder-not-probed",
+        "a join under the name of a dead member that is held alive is refused unseen";
+    HearsayBelieved = "hearsay-believed",
+        "a member that nobody ever met is declared failed, and listed as such";
+    FlapsNotDamped = "flaps-not-damped",
+        "a member may fail and come back as often as it likes";
+    DegradedUnseen = "degraded-unseen",
+        "nobody minds a member that only others reach";
 }

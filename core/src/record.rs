@@ -30,6 +30,16 @@ pub struct Record {
     pub tags: Pairs,
     /// What the operator says of the node (`-node-meta`).
     pub meta: Pairs,
+    /// How many holders of the name are known to have come before; 0: none.
+    pub turn: u32,
+}
+
+impl Record {
+    /// Has it held the name for longer than `other`, which has the same one? All who know both
+    /// records answer alike, and exactly one of two members does.
+    pub fn is_senior_to(&self, other: &Self) -> bool {
+        (self.turn, self.id) < (other.turn, other.id)
+    }
 }
 
 /// What part a member plays.

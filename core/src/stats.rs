@@ -105,6 +105,16 @@ counters! {
     EventsLost = "events_lost",
     /// Times the process was away and deadlines were shifted.
     Pauses = "pauses",
+    /// Joins under the name of a live member that waited for an answer of that one.
+    JoinsHeld = "joins_held",
+    /// Times that this node gave its name up to a member that has held it for longer.
+    NamesLost = "names_lost",
+    /// Members that were only heard of, did not answer anybody, and were taken off the list.
+    HearsayDropped = "hearsay_dropped",
+    /// Returns of members that failed so often lately that suspicions of them run longer.
+    FlapsDamped = "flaps_damped",
+    /// Members that began to be reached through others or over streams only.
+    Degradations = "degradations",
 }
 
 /// All counters of a node since its start.
@@ -115,11 +125,13 @@ pub struct Stats {
     pub awareness: u32,
     /// Claims waiting to be gossiped.
     pub queued_claims: usize,
+    /// Live members that are reached through others or over streams only.
+    pub degraded: usize,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { counts: [0; Counter::ALL.len()], awareness: 0, queued_claims: 0 }
+        Self { counts: [0; Counter::ALL.len()], awareness: 0, queued_claims: 0, degraded: 0 }
     }
 }
 

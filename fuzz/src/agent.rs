@@ -21,6 +21,7 @@ fn member(n: u8, name: &str, addr: &str, role: Role, status: Status) -> Member {
         addr: SocketAddr::new(addr.parse().expect("an address"), 8301),
         role,
         protocol: (1, 1),
+        turn: 0,
         tags: Pairs::default(),
         meta,
     };

@@ -384,6 +384,7 @@ fn claim([who, by, generation, incarnation, what, extra]: [u8; 6]) -> Claim {
             _ => Role::Server { port: 8300, expect: 3, bootstrap: false },
         },
         protocol: (1, 1),
+        turn: 0,
         tags: Pairs::default(),
         meta: Pairs::default(),
     };

@@ -122,6 +122,7 @@ mod tests {
             addr: "127.0.0.1:8301".parse().unwrap(),
             role,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::new([("build", "0.1.0")]).unwrap(),
             meta: Pairs::default(),
         }

@@ -423,16 +423,13 @@ impl<N: Net, C: Clock> Driver<N, C> {
                 let stopped = self.evicted.take().unwrap_or(Stopped::Left { confirmed });
                 self.ending.get_or_insert((now + LEAVE_LINGER, stopped));
             }
-            Event::NameConflict { other, holder } => {
-                let local = self.publisher.local_id();
-                // The one that has it longer stays: if that is not this agent, it gives way.
-                if holder.id != local && (other.id == local || holder.name == self.own_name()) {
-                    self.evicted = Some(Stopped::Evicted {
-                        name: holder.name.clone(),
-                        holder: holder.id,
-                        addr: holder.addr,
-                    });
-                }
+            Event::NameLost { holder } => {
+                // The node leaves by itself; this is what its end is told as.
+                self.evicted = Some(Stopped::Evicted {
+                    name: holder.name.clone(),
+                    holder: holder.id,
+                    addr: holder.addr,
+                });
             }
             Event::Lost { .. } => {
                 // Their end may be among what is lost: better a wrong answer than none.
@@ -445,10 +442,6 @@ impl<N: Net, C: Clock> Driver<N, C> {
             }
             event => self.talk.on_event(&mut self.node, now, event),
         }
-    }
-
-    fn own_name(&self) -> quorate_core::Name {
-        self.node.local().record.name.clone()
     }
 
     /// This agent's own ups and downs are no events of the node: told once each.

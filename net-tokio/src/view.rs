@@ -4,6 +4,7 @@
 //! have for as long as they answer. Invariant: `index` rises with every change and is never 0.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -80,7 +81,8 @@ pub struct View {
 }
 
 impl View {
-    /// Sorts and indexes `members`. Where two share a name or address, the more alive wins.
+    /// Sorts and indexes `members`. Where two share a name or address, the more alive wins, and of
+    /// two that are equally alive the one that has held the name for longer.
     pub fn new(index: u64, local_id: NodeId, label: Label, mut members: Vec<Member>) -> Self {
         members.sort_by(|a, b| Self::sort_key(a).cmp(&Self::sort_key(b)));
         let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
@@ -131,15 +133,18 @@ impl View {
         (!m.record.role.is_server(), m.record.name.as_str(), m.record.id)
     }
 
-    /// Alive before leaving before failed before left; the newer version among equals.
-    fn liveness(m: &Member) -> (u8, u64) {
+    /// Alive before leaving before failed before left. Among the live the senior one, who keeps the
+    /// name; among others the one that had it last.
+    fn liveness(m: &Member) -> impl Ord + use<> {
         let rank = match m.status {
             Status::Alive => 3,
             Status::Leaving => 2,
             Status::Failed => 1,
             Status::Left => 0,
         };
-        (rank, m.record.version.generation)
+        let (turn, generation) = (m.record.turn, m.record.version.generation);
+        let live = m.status == Status::Alive;
+        (rank, live.then_some(Reverse((turn, m.record.id))), turn, generation)
     }
 
     /// All members: servers first, then by name.
@@ -221,4 +226,47 @@ pub struct AgentInfo {
     pub dns_addrs: Vec<SocketAddr>,
     /// The HTTP addresses in use.
     pub http_addrs: Vec<SocketAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{Pairs, Version};
+
+    fn member(id: u8, turn: u32, status: Status) -> Member {
+        let record = Record {
+            id: NodeId::from_bytes([id; 16]),
+            version: Version::default(),
+            name: Name::new("twin").unwrap(),
+            addr: ([127, 0, 0, id], 8301).into(),
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+            turn,
+        };
+        Member {
+            record: Arc::new(record),
+            status,
+            suspect: false,
+            create_index: 1,
+            modify_index: 1,
+        }
+    }
+
+    #[test]
+    fn a_name_is_its_senior_live_holders() {
+        let found = |members: &[Member]| {
+            let id = NodeId::from_bytes([9; 16]);
+            let view = View::new(1, id, Label::new("dc1").unwrap(), members.to_vec());
+            view.by_name("TWIN").map(|m| m.record.addr.ip().to_string())
+        };
+        let (first, later) = (member(5, 0, Status::Alive), member(2, 1, Status::Alive));
+        assert_eq!(found(&[first.clone(), later.clone()]).as_deref(), Some("127.0.0.5"));
+        assert_eq!(found(&[later.clone(), first]).as_deref(), Some("127.0.0.5"));
+        let gone = member(5, 0, Status::Failed);
+        assert_eq!(found(&[gone, later]).as_deref(), Some("127.0.0.2"));
+        let equals = [member(5, 0, Status::Alive), member(4, 0, Status::Alive)];
+        assert_eq!(found(&equals).as_deref(), Some("127.0.0.4"));
+    }
 }

@@ -350,6 +350,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::ForgeEvent { nodes, .. }
         | Action::Retag { nodes }
         | Action::Misplace { nodes }
+        | Action::Rumour { nodes, .. }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

@@ -72,6 +72,8 @@ kinds! {
     Failed = "failed",
     /// A member left.
     Left = "left",
+    /// A member that was only heard of was dropped.
+    Unconfirmed = "unconfirmed",
     /// A member was forgotten.
     Reaped = "reaped",
     /// The node refuted an accusation.
@@ -84,6 +86,10 @@ kinds! {
     KeyringFinished = "keyring-finished",
     /// Two members have one name.
     NameConflict = "name-conflict",
+    /// The node gave its name up to a senior member.
+    NameLost = "name-lost",
+    /// A member is reached by others or over streams only, or by itself again.
+    Degraded = "degraded",
     /// The node noticed that it had been away.
     Paused = "paused",
     /// A server wrote down a step of the bootstrap agreement, or a client learned of a quorum.

@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write as _,
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,7 @@ use sim::{
     Program, Scenario,
     aim::Aim,
     program::{NodeClock, TIMER_BY_WALL_CLOCK},
-    regress, runner,
+    runner,
     scenario::Line,
     shrink::shrink,
     world::{Failure, Options},
@@ -24,9 +25,17 @@ use sim::{
 /// `quorate-core` (`bootstrap::model`) finds it.
 const FOUND_BY_THE_MODEL: &[Bug] = &[Bug::BallotForgetsAccepted];
 
-/// Rules whose breach the sweep finds, but the shrinker takes for the loss of a member that was cut
-/// off all the time, which is no bug: this scenario finds it.
-const FOUND_BY_A_SCENARIO: (Bug, &str) = (Bug::KeyUsedUnchecked, "keys/use-needs-all.scn");
+/// Rules about what a sweep does not draw (names used twice, rumours) or takes no offence at: a
+/// scenario of the library fails without them.
+const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
+    (Bug::KeyUsedUnchecked, "keys/use-needs-all.scn"),
+    (Bug::TurnNotTaken, "names/heal-two-holders.scn"),
+    (Bug::LoserStays, "names/heal-cluster-of-two.scn"),
+    (Bug::HolderNotProbed, "names/wiped-and-moved.scn"),
+    (Bug::HearsayBelieved, "hearsay/never-was.scn"),
+    (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
+    (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
+];
 
 /// Within so many seeds.
 const SEEDS: u64 = 200;
@@ -42,8 +51,10 @@ fn planted() -> Vec<(&'static str, Program)> {
         let sealed = bug == Bug::ReplaysAccepted;
         Program { sealed, ..Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() }) }
     };
-    let found_so = |b: Bug| FOUND_BY_THE_MODEL.contains(&b) || FOUND_BY_A_SCENARIO.0 == b;
-    let swept = Bug::ALL.iter().filter(|b| !found_so(b.0));
+    let elsewhere = |bug: Bug| {
+        FOUND_BY_THE_MODEL.contains(&bug) || FOUND_BY_A_SCENARIO.iter().any(|b| b.0 == bug)
+    };
+    let swept = Bug::ALL.iter().filter(|b| !elsewhere(b.0));
     let mut all: Vec<_> = swept.map(|(bug, name, _)| (*name, with(*bug))).collect();
     let clock = NodeClock::Wall;
     all.push((TIMER_BY_WALL_CLOCK.0, Program { clock, ..Program::default() }));
@@ -109,11 +120,15 @@ fn every_planted_bug_is_found_and_made_small() {
 }
 
 #[test]
-fn a_key_that_is_used_too_early_is_found_by_its_scenario() {
-    let (bug, file) = FOUND_BY_A_SCENARIO;
-    let path = std::path::Path::new(regress::SCENARIOS).join(file);
-    let scenario = Scenario::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let broken = Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() });
-    assert!(failure(scenario.clone(), &broken).is_some());
-    assert_eq!(failure(scenario, &Program::default()), None);
+fn scenarios_find_what_no_sweep_looks_for() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for (bug, file) in FOUND_BY_A_SCENARIO {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let scenario = Scenario::parse(&text).unwrap();
+        let clean = failure(scenario.clone(), &Program::default());
+        assert!(clean.is_none(), "{file} fails without {bug:?}: {clean:?}");
+        let tuning = Tuning { bug: Some(*bug), ..Tuning::default() };
+        let broken = failure(scenario, &Program::tuned(tuning));
+        assert!(broken.is_some(), "{file} passes with {bug:?}");
+    }
 }

@@ -121,6 +121,7 @@ impl Node {
                 || claim.version() < grave.0)
         {
             self.stats.count(Counter::StaleClaim);
+            self.challenge(claim, grave);
             return;
         }
         if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
@@ -155,7 +156,14 @@ impl Node {
         }
         let was = before.as_ref().map(|b| (b.version(), b.is_live()));
         self.watch_changed(now, was, claim);
+        let (was, is) = (before.as_ref().map(|b| b.state()), claim.state());
+        self.heard_of(id, was, is);
+        self.count_flap(now, id, was, is);
+        if !is.is_live() {
+            self.forget_degraded(id);
+        }
         self.announce(claim, before);
+        self.name_changed(now, claim);
         self.track_server(now, claim);
         match claim.statement {
             Statement::Alive => self.settle_name(now, &claim.record),
@@ -201,7 +209,7 @@ impl Node {
         }
     }
 
-    /// A live member has this name now: dead holders of it are forgotten, a live one is looked
+    /// A live member has this name now: dead holders before it are forgotten, a live one is looked
     /// at (it may be gone: a process that came back without its disk has a new id).
     fn settle_name(&mut self, now: Instant, record: &Arc<Record>) {
         let others: alloc::vec::Vec<(Arc<Record>, bool)> = self
@@ -212,7 +220,11 @@ impl Node {
             .collect();
         for (holder, live) in others {
             if !live {
-                self.forget(holder.id);
+                // A junior one that gave the name up stays on the list as what it is: who missed
+                // its leave must still be able to hear of it.
+                if !record.is_senior_to(&holder) {
+                    self.forget(holder.id);
+                }
                 continue;
             }
             self.start_probe(now, holder.id, Kind::Verify);
@@ -231,6 +243,7 @@ impl Node {
     pub(super) fn forget(&mut self, id: NodeId) {
         self.drop_suspicion(id);
         self.vivaldi.forget(id);
+        self.forget_hearsay(id);
         if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
             self.revision += 1;
             self.event(Event::Reaped { record: Arc::clone(&e.record) });
@@ -242,6 +255,7 @@ impl Node {
         if self.state != LocalState::Running {
             return;
         }
+        self.remember_turn(&claim.record);
         let (mine, theirs) = (self.me.version, claim.version());
         if theirs.generation > mine.generation {
             if self.broken(Bug::LostSelfRecord) {
@@ -348,7 +362,7 @@ impl Node {
     }
 
     /// The member list changed: compare digests once it is quiet, and remember the peers.
-    fn changed(&mut self, now: Instant) {
+    pub(super) fn changed(&mut self, now: Instant) {
         self.syncing.last_change = now;
         self.syncing.fruitless = 0;
         self.arm_settle(now);

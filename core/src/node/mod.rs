@@ -3,22 +3,27 @@
 //! Rule: mutate through an input, then drain all outputs until there are none. Each input ends
 //! in `finish`, which lets fresh news out.
 //!
-//! Code map: `claims` decides what is believed; `probe` and `relay` find out who answers; `watch`
-//! learns from the kernel who died; `vivaldi` measures how far they are; `gossip` spreads;
-//! `streams`, `sync` and `differences` exchange in bulk; `versions` knows who understands what;
-//! `keyring` changes keys on all members; `replies` bounds what strangers are told, `vouch` keeps
-//! what members said of themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a
-//! member's life; `user` and `query` carry what applications say; `table`, `index`, `queue` and
-//! `timers` are the data.
+//! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes of
+//! members that nobody met; `probe` and `relay` find out who answers; `watch` learns from the
+//! kernel who died; `flap` and `degraded` deal with bad links; `vivaldi` measures how far others
+//! are; `gossip` spreads; `streams`, `sync` and `differences` exchange in bulk; `versions` knows who
+//! understands what; `keyring` changes keys on all members; `replies` bounds what strangers are told,
+//! `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and `upkeep` are
+//! the rest of a member's life; `user` and `query` carry what applications say; `table`, `index`,
+//! `queue` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
+mod degraded;
 mod differences;
 mod drain;
+mod flap;
 mod gossip;
+mod hearsay;
 mod index;
 mod keyring;
 mod leave;
+mod names;
 mod probe;
 mod query;
 mod queue;
@@ -109,6 +114,16 @@ struct Storage {
     gate: Option<(PersistToken, u64)>,
 }
 
+/// What is kept beside the member list, of few members: those that are new, bad to reach, or that
+/// have a name in common.
+#[derive(Debug, Default)]
+struct Notes {
+    names: names::Names,
+    hearsay: hearsay::Hearsay,
+    flaps: flap::Flaps,
+    degraded: degraded::Degraded,
+}
+
 /// One member's whole protocol state. See the [crate] for its contract.
 #[derive(Debug)]
 pub struct Node {
@@ -128,6 +143,7 @@ pub struct Node {
     syncing: sync::SyncState,
     watches: watch::Watches,
     security: sealing::Security,
+    notes: Notes,
     leaving: Option<leave::Leaving>,
     rejoin: upkeep::Rejoin,
     bootstrap: bootstrap::Bootstrap,
@@ -177,6 +193,7 @@ impl Node {
             protocol: config.tuning.protocol,
             tags: config.tags.clone(),
             meta: config.meta.clone(),
+            turn: 0,
         });
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
         let memory = durable.bootstrap.clone();
@@ -203,6 +220,7 @@ impl Node {
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
             security: sealing::Security::default(),
+            notes: Notes::default(),
             leaving: None,
             rejoin,
             vivaldi: vivaldi::Vivaldi::default(),
@@ -280,12 +298,14 @@ impl Node {
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
         match m {
             Message::Ping(p) => self.on_ping(now, from, p),
-            Message::Ack(a) => self.on_ack(now, from, a, None),
+            Message::Ack(a) => self.on_ack(now, from, a, degraded::Path::Packet, None),
             // As a program that does not know it would.
             Message::PlacedAck(_) if self.cfg.tuning.protocol.1 < versions::PLACED_ACKS => {
                 self.stats.count(Counter::UnknownTag);
             }
-            Message::PlacedAck(a) => self.on_ack(now, from, a.ack, Some(a.place)),
+            Message::PlacedAck(a) => {
+                self.on_ack(now, from, a.ack, degraded::Path::Packet, Some(a.place));
+            }
             Message::NotMe(n) => self.on_not_me(now, n),
             Message::ProbeRequest(r) => self.on_probe_request(now, from, r),
             Message::Nack(n) => self.on_nack(now, n),
@@ -340,6 +360,8 @@ impl Node {
             Timer::QueryReply(id) => self.on_query_reply_timer(now, id),
             Timer::Asked(id) => self.on_asked_end(id),
             Timer::Keyring => self.go_on_with_keys(now),
+            Timer::NameRival => self.on_rival_timer(now),
+            Timer::NameFree => self.on_name_free_timer(now),
         }
     }
 

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::{net::SocketAddr, time::Duration};
 
-use super::{Node, Outgoing, Timer, streams::Role};
+use super::{Node, Outgoing, Timer, degraded::Path, streams::Role};
 use crate::{
     coordinate::Place,
     identity::NodeId,
@@ -57,7 +57,7 @@ impl Node {
     pub(super) fn on_probe_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
         self.refill_looks();
-        if let Some(id) = self.table.next_probe(&mut self.rng) {
+        if let Some(id) = self.next_target() {
             self.stats.count(Counter::Probes);
             self.start_probe(now, id, Kind::Regular);
         }
@@ -148,7 +148,15 @@ impl Node {
         let usable = |id: &NodeId| {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
         };
-        let helpers = table.random_live(&mut self.rng, k, usable);
+        let hearsay = &self.notes.hearsay;
+        let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(*id);
+        let mut helpers = table.random_live(&mut self.rng, k, met);
+        if helpers.len() < k && !hearsay.is_empty() {
+            // Better somebody only heard of than nobody.
+            let other = |id: &NodeId| usable(id) && !helpers.contains(id);
+            let more = table.random_live(&mut self.rng, k - helpers.len(), other);
+            helpers.extend(more);
+        }
         let from = self.sender();
         for id in &helpers {
             let Some(to) = self.table.get(*id).map(|e| e.record.addr) else { continue };
@@ -171,6 +179,7 @@ impl Node {
             return;
         }
         self.stats.count(Counter::ProbesFailed);
+        self.drop_doubt(p.target);
         if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.helpers) {
             // However many nacks are missing, it is one hint that the fault may be ours.
             self.worse_health();
@@ -209,7 +218,9 @@ impl Node {
                 Some(place) => Message::PlacedAck(PlacedAck { ack, place }),
                 None => Message::Ack(ack),
             };
-        self.answer(from, message, known);
+        // News is for those that were met.
+        let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(*id));
+        self.answer(from, message, trusted);
         self.tell_sender(from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
@@ -231,7 +242,14 @@ impl Node {
         self.table.get(id).filter(|e| e.is_live() && e.record.addr == from).map(|_| id)
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, a: Ack, place: Option<Place>) {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        a: Ack,
+        path: Path,
+        place: Option<Place>,
+    ) {
         let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
             if !self.relay_ack(a) {
                 self.stats.count(Counter::StrayReply);
@@ -246,14 +264,22 @@ impl Node {
         }
         let sender = wire::Sender { id: p.target, version: a.version };
         self.vouch(from, sender);
+        self.met(p.target);
+        let known = self.known_at(p.target, from).is_some();
+        if known && path == Path::Packet {
+            self.reached(p.target);
+        } else if p.kind == Kind::Regular {
+            self.reached_by_others(p.target);
+        }
         self.tell_sender(from, sender);
-        if self.known_at(p.target, from).is_some() {
+        if known {
             if let Some(place) = place {
                 let first = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
                 self.learn_place(p.target, place, first.then(|| now.since(p.sent)));
             }
             self.compare_root(now, p.target, a.root);
         }
+        self.holder_answered(now, p.target);
     }
 
     /// Somebody else is at that address: the process we knew is gone.

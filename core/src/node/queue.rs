@@ -115,6 +115,14 @@ impl Queue {
         }
     }
 
+    /// What is said of a member is not said any more.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        if let Some(at) = self.find(id) {
+            self.unlink(at);
+            self.remove(at);
+        }
+    }
+
     /// An item that is in no list was told once more.
     fn count(&mut self, at: u32, limit: u32) {
         let Some(item) = self.item_mut(at) else { return };

@@ -45,6 +45,9 @@ impl Conn {
 pub(super) enum Role {
     /// Accepted, nothing said yet.
     AwaitHello,
+    /// Accepted; a join under the name of `holder` waits for what becomes of that one; `held`
+    /// bytes came meanwhile.
+    AwaitName { hello: Box<Hello>, holder: NodeId, held: usize },
     /// Accepted; we have told all we know and read what they know.
     ServeJoin,
     /// Accepted; exchanging differences.
@@ -175,6 +178,7 @@ impl Node {
             Role::Watched { observer, .. } => Purpose::Watch { target: observer },
             Role::AskingKeys { member } => Purpose::Keys { target: member },
             Role::AwaitHello
+            | Role::AwaitName { .. }
             | Role::ServeJoin
             | Role::ServeSync
             | Role::ServeKeys
@@ -194,10 +198,14 @@ impl Node {
         self.say(id, &say);
     }
 
-    fn on_data(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
+    pub(super) fn on_data(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
         self.stats.add(Counter::StreamBytesIn, bytes.len() as u64);
         let Some(c) = self.conns.get_mut(&id) else { return };
         c.reader.push(bytes);
+        if self.holds_bytes(id, bytes.len()) {
+            return;
+        }
+        let Some(c) = self.conns.get_mut(&id) else { return };
         let own = self.cfg.label.as_str().as_bytes();
         let same = match c.reader.label() {
             Ok(None) => return,
@@ -212,6 +220,9 @@ impl Node {
             return;
         }
         loop {
+            if self.holds_bytes(id, 0) {
+                return;
+            }
             let Some(c) = self.conns.get_mut(&id) else { return };
             match c.reader.next_message() {
                 Ok(Some(m)) if same && c.role.is_about_keys() => self.on_keys_message(now, id, m),
@@ -269,7 +280,7 @@ impl Node {
     }
 
     pub(super) fn on_stream_timeout(&mut self, now: Instant, id: StreamId) {
-        if self.conns.contains_key(&id) {
+        if !self.refuse_name(id) && self.conns.contains_key(&id) {
             self.fail(now, id, JoinError::TimedOut);
         }
     }

@@ -68,7 +68,7 @@ impl Node {
 
     fn time_suspicion(&mut self, now: Instant, id: NodeId) {
         let Some(s) = self.suspicions.get(&id) else { return };
-        let patience = self.patience(s);
+        let patience = self.damped(s.started, id, self.patience(s));
         let at = (s.started + patience).max(now);
         self.timers.set(Timer::Suspicion(id), at);
         if s.evidence != Evidence::Refused && !s.looked && self.cfg.tuning.last_look > 0 {
@@ -153,8 +153,12 @@ impl Node {
             return;
         }
         let Some(e) = self.table.get(id).filter(|e| e.state() == State::Suspect) else { return };
+        let record = e.record.clone();
+        if self.disbelieve(now, id) {
+            return;
+        }
         self.stats.count(Counter::FailuresDeclared);
-        let (to, record) = (e.record.addr, e.record.clone());
+        let to = record.addr;
         let claim = Claim { record, statement: Statement::Failed { by: self.me.id } };
         self.learn_claim(now, claim, Origin::Own);
         // If it lives after all, it should hear of it first.

@@ -8,6 +8,7 @@ use core::time::Duration;
 use super::{
     LocalState, Node,
     claims::Origin,
+    degraded::Path,
     differences::Difference,
     probe::Kind,
     streams::{Conn, Role},
@@ -17,7 +18,6 @@ use super::{
 use crate::{
     identity::NodeId,
     output::{Event, JoinError, JoinId, StreamId},
-    record::{Claim, State, Statement},
     stats::Counter,
     time::Instant,
     wire::{Ack, ClaimList, Hello, Message, Packed, Purpose, Reject, Welcome},
@@ -200,7 +200,7 @@ impl Node {
             ) if a.cookie == *cookie => {
                 let remote = c.remote;
                 self.close(id);
-                self.on_ack(now, remote, a, None);
+                self.on_ack(now, remote, a, Path::Stream, None);
             }
             (role, m) => {
                 let exchanges = role.exchanges();
@@ -209,7 +209,7 @@ impl Node {
         }
     }
 
-    fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
+    pub(super) fn on_hello(&mut self, now: Instant, id: StreamId, h: Hello) {
         if let Purpose::Probe { cookie, target } = h.purpose {
             if target == self.me.id {
                 let root = self.root();
@@ -220,6 +220,12 @@ impl Node {
             return;
         }
         if let Some(r) = self.unwelcome(&h) {
+            if let Reject::NameTaken { holder, .. } = r
+                && self.can_hold_join(holder)
+            {
+                self.hold_join(now, id, h, holder);
+                return;
+            }
             self.say(id, &[Message::Reject(r)]);
             self.close(id);
             return;
@@ -245,8 +251,9 @@ impl Node {
             c.role = role;
         }
         self.say(id, &say);
-        let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
-        self.learn_claim(now, claim, Origin::Stream { spread: true });
+        if let Some(remote) = self.conns.get(&id).map(|c| c.remote) {
+            self.introduced(now, &h.record, remote, true);
+        }
     }
 
     /// Why somebody cannot come in.
@@ -270,7 +277,7 @@ impl Node {
         {
             return Some(r);
         }
-        let holders = self.table.named(&h.record.name).filter(|e| e.state() == State::Alive);
+        let holders = self.table.named(&h.record.name).filter(|e| e.is_live());
         holders.filter_map(|e| taken(e.record.id, e.record.addr)).next()
     }
 
@@ -279,9 +286,14 @@ impl Node {
             self.fail(now, id, JoinError::Myself);
             return;
         }
-        if let Some(Conn { role: Role::Joining { welcomed, .. }, .. }) = self.conns.get_mut(&id) {
+        let Some(c) = self.conns.get_mut(&id) else { return };
+        let mut spread = true;
+        if let Role::Joining { welcomed, alone, .. } = &mut c.role {
             *welcomed = true;
+            spread = !*alone;
         }
+        let remote = c.remote;
+        self.introduced(now, &w.record, remote, spread);
     }
 
     pub(super) fn on_reject(&mut self, now: Instant, id: StreamId, r: Reject) {
@@ -306,6 +318,7 @@ impl Node {
         if result.is_ok() {
             self.stats.count(Counter::Syncs);
             self.met_somebody();
+            self.take_turn(now);
         }
         match role {
             Role::Joining { id: Some(id), learned, .. } => {

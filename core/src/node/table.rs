@@ -279,6 +279,13 @@ impl Table {
         Some(e)
     }
 
+    /// Forgets that a member was forgotten, unless it was dead.
+    pub(super) fn unbury(&mut self, id: NodeId) {
+        if self.tombstone(id).is_some_and(|(_, s)| s.is_live()) {
+            self.tombstones.remove(&id);
+        }
+    }
+
     /// What a forgotten member was when it was forgotten.
     pub(super) fn tombstone(&self, id: NodeId) -> Option<(Version, State)> {
         self.tombstones.get(&id).copied()

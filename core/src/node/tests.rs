@@ -12,7 +12,9 @@ use std::sync::Arc;
 use crate::*;
 
 mod bootstrap;
+mod hearsay;
 mod keyring;
+mod names;
 mod replies;
 mod retag;
 mod sealing;
@@ -237,7 +239,7 @@ fn nothing_leaves_before_the_generation_is_on_disk() {
 fn a_killed_process_is_failed_on_all_and_comes_back_with_its_next_generation() {
     let mut w = World::joined(6);
     w.hosts[3].up = false;
-    w.run(secs(3));
+    w.run(secs(4));
     for i in [0, 1, 2, 4, 5] {
         assert_eq!(w.state(i, 3), Some(State::Failed), "n{i}");
     }

@@ -62,6 +62,10 @@ pub(super) enum Timer {
     Asked(EventId),
     /// Ask those again whose keys were still in use.
     Keyring,
+    /// Look whether a senior holder of our name is there.
+    NameRival,
+    /// The holder of a name is gone: joins that wait for that go on.
+    NameFree,
 }
 
 #[derive(Debug, Default)]

@@ -96,6 +96,7 @@ impl Node {
     /// per interval, however large the cluster is.
     pub(super) fn on_reconnect_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
+        self.retry_dropped(now);
         let (dead, live) = (self.table.dead_count(), self.table.live_count() + 1);
         if dead == 0 || self.rng.below(live) >= dead {
             return;
@@ -114,6 +115,7 @@ impl Node {
 
     pub(super) fn on_reap_timer(&mut self, now: Instant) {
         self.arm_reap(now);
+        self.forget_flaps(now);
         let t = &self.cfg.tuning;
         let (failed, left) = (t.reconnect_timeout, t.tombstone_timeout);
         let over = |state, since| match state {

@@ -10,13 +10,12 @@
 //! Invariant: `observers` and `observed` name open streams of the roles `Watched` and `Watching`,
 //! and every such stream is named there.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::{hash::Hasher, time::Duration};
 use siphasher::sip::SipHasher13;
 
 use super::{
     LocalState, Node, Timer,
-    claims::Origin,
     probe::Kind,
     streams::{Conn, Role},
 };
@@ -24,7 +23,7 @@ use crate::{
     identity::{NodeId, Version},
     output::StreamId,
     planted::Bug,
-    record::{Claim, Statement},
+    record::Claim,
     stats::Counter,
     time::Instant,
     wire::{Hello, Message, Reject, Sender},
@@ -148,8 +147,9 @@ impl Node {
     /// Somebody wants to be observed.
     pub(super) fn on_watch_hello(&mut self, now: Instant, id: StreamId, h: Hello, target: NodeId) {
         let (member, version) = (h.record.id, h.record.version);
-        let claim = Claim { record: Arc::new(h.record), statement: Statement::Alive };
-        self.learn_claim(now, claim, Origin::Stream { spread: true });
+        if let Some(remote) = self.conns.get(&id).map(|c| c.remote) {
+            self.introduced(now, &h.record, remote, true);
+        }
         let known = |e: &super::table::Entry| {
             e.is_live() && e.record.version.generation == version.generation
         };
@@ -187,6 +187,7 @@ impl Node {
             return;
         }
         *met = Some(s.version.generation);
+        self.met(s.id);
         self.timers.stop(Timer::Stream(id));
         self.watches.retry = RETRY.0;
         self.timers.set_if_idle(Timer::Beat, now + BEAT);

@@ -13,6 +13,7 @@ pub(crate) fn record(n: u8) -> Record {
         addr: "127.0.0.10:8301".parse().unwrap(),
         role: Role::Server { port: 8300, expect: 3, bootstrap: false },
         protocol: (1, 1),
+        turn: 0,
         tags: Pairs::new([("build", "0.1.0")]).unwrap(),
         meta: Pairs::default(),
     }

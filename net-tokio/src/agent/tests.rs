@@ -327,6 +327,7 @@ async fn lost_events_are_made_up_for_by_the_list() {
             addr: SocketAddr::from(([127, 0, 9, n], 9)),
             role: Role::Client,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         };

@@ -28,6 +28,7 @@ fn member(n: u8, name: &str, addr: &str, role: Role, status: Status) -> Member {
             addr: SocketAddr::new(addr.parse().unwrap(), 8301),
             role,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         }),

@@ -68,6 +68,11 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
             );
             Some((Level::ERROR, line))
         }
+        Event::Unconfirmed { record } => info(format!(
+            "member dropped: {} {} was only heard of, and answered nobody",
+            record.name, record.addr
+        )),
+        Event::NameLost { .. } | Event::Degraded { .. } => trouble(event),
         Event::Paused { gap_ms } => {
             let line = format!(
                 "this process was away for {gap_ms} ms (stopped, or starved of CPU): deadlines \
@@ -115,6 +120,33 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
     }
 }
 
+/// What an operator should do something about.
+fn trouble(event: &Event) -> Option<(Level, String)> {
+    match event {
+        Event::NameLost { holder } => {
+            let line = format!(
+                "this agent leaves: the name '{}' belongs to {} (node id {}), which has held it \
+                 for longer; give this agent another name with -node and start it again",
+                holder.name, holder.addr, holder.id
+            );
+            Some((Level::ERROR, line))
+        }
+        Event::Degraded { record, degraded: true } => {
+            let line = format!(
+                "member degraded: {} {} answers through other members or over TCP only; is UDP \
+                 blocked between the two hosts?",
+                record.name, record.addr
+            );
+            Some((Level::WARN, line))
+        }
+        Event::Degraded { record, degraded: false } => {
+            let line = format!("member answers by itself again: {} {}", record.name, record.addr);
+            Some((Level::INFO, line))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +163,7 @@ mod tests {
             addr: ([127, 0, 0, 2], 8301).into(),
             role: Role::Client,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         });
@@ -153,5 +186,11 @@ mod tests {
         assert_eq!(describe(&Event::Left { record: r() }, id), None);
         let conflict = Event::NameConflict { other: r(), holder: r() };
         assert_eq!(describe(&conflict, by).map(|(level, _)| level), Some(Level::ERROR));
+        let (level, line) = describe(&Event::NameLost { holder: r() }, by).unwrap();
+        assert_eq!(level, Level::ERROR);
+        assert!(line.contains("127.0.0.2:8301") && line.contains("-node"), "{line}");
+        let (level, line) = describe(&Event::Degraded { record: r(), degraded: true }, by).unwrap();
+        assert_eq!(level, Level::WARN);
+        assert!(line.starts_with("member degraded: n2 127.0.0.2:8301"), "{line}");
     }
 }

@@ -211,6 +211,7 @@ fn runtime_section() -> BTreeMap<&'static str, String> {
 fn serf_section(view: &View, info: &AgentInfo, stats: &Stats) -> BTreeMap<&'static str, String> {
     let version = view.local().map(|m| m.record.version).unwrap_or_default();
     BTreeMap::from([
+        ("degraded", stats.degraded.to_string()),
         ("encrypted", info.encrypted.to_string()),
         ("failed", count(view, Status::Failed).to_string()),
         ("generation", version.generation.to_string()),

@@ -120,6 +120,7 @@ mod tests {
             addr: ([127, 0, 0, n], 8301).into(),
             role: Role::Client,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         });

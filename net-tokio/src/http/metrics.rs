@@ -128,6 +128,7 @@ impl Snapshot {
             uptime,
             gauges: vec![
                 ("awareness", u64::from(stats.awareness)),
+                ("degraded", stats.degraded as u64),
                 ("queued_claims", stats.queued_claims as u64),
                 ("view_index", view.index),
             ],

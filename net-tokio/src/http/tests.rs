@@ -30,6 +30,7 @@ pub(super) fn member(name: &str, last: u8, role: Role, status: Status) -> Member
         addr: format!("127.0.0.{last}:8301").parse().unwrap(),
         role,
         protocol: (1, 1),
+        turn: 0,
         tags: Pairs::new([("build", "0.1.0")]).unwrap(),
         meta: Pairs::new([("rack", format!("r{}", last % 2))]).unwrap(),
     };

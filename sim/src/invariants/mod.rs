@@ -113,6 +113,8 @@ pub enum Told {
     Left,
     /// Forgotten.
     Reaped,
+    /// Only heard of, and dropped.
+    Unconfirmed,
 }
 
 /// A version in 8 bytes. Generations above 2^32 look alike; no run comes near.
@@ -363,6 +365,7 @@ impl Checker {
             (Told::Left, now) => {
                 (silent || matches!(now, Some(State::Alive | State::Failed)), Some(State::Left))
             }
+            (Told::Unconfirmed, now) => (now == Some(State::Alive), None),
             // What was heard of the dead may be forgotten before anybody looks.
             (Told::Reaped, now) => (now != Some(State::Alive), None),
             (Told::Alive, now) => (false, now),
@@ -375,7 +378,7 @@ impl Checker {
         match told {
             Told::Failed => o.buries(seen, State::Failed),
             Told::Left => o.buries(seen, State::Left),
-            Told::Reaped => o.view(seen.subject).version = Short::default(),
+            Told::Reaped | Told::Unconfirmed => o.view(seen.subject).version = Short::default(),
             _ => {}
         }
         Ok(())

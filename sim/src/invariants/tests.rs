@@ -139,6 +139,7 @@ fn s5_a_node_accuses_itself() {
             addr: "10.0.0.1:8301".parse().unwrap(),
             role: Role::Client,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         };

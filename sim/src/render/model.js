@@ -40,7 +40,7 @@ const placeOf = seq => {
 
 // How members are seen. The place in this list is the state.
 const STATES = ['unknown', 'alive', 'suspect', 'failed', 'left'];
-const BECOMES = { alive: 1, suspected: 2, 'suspicion-refuted': 1, failed: 3, left: 4, reaped: 0 };
+const BECOMES = { alive: 1, suspected: 2, 'suspicion-refuted': 1, failed: 3, left: 4, reaped: 0, unconfirmed: 0 };
 const STREAM = new Set(['open', 'accept', 'connect', 'write', 'data', 'finish', 'broken']);
 const DISK = new Set(['persist', 'persisted']);
 const PACKET = new Set(['send', 'receive', 'drop']);
@@ -63,6 +63,7 @@ const ABOUT_MEMBER = {
   alive: 'sees as alive', updated: 'sees a change of', suspected: 'suspects',
   'suspicion-refuted': 'no longer suspects', failed: 'declares failed', left: 'sees as left',
   reaped: 'forgets',
+  unconfirmed: 'drops',
 };
 // One event in words, without its time.
 const words = i => {

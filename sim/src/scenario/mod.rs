@@ -242,6 +242,8 @@ pub enum Action {
     Retag { nodes: NodeSet },
     /// `misplace n3`: from now on its answers say that it is somewhere far away.
     Misplace { nodes: NodeSet },
+    /// `rumour n6 on n1`: gossip tells n1 of n6, which never ran.
+    Rumour { nodes: NodeSet, on: NodeSet },
     /// `disk n1 torn`
     Disk { nodes: NodeSet, fault: DiskFault },
     /// `key install k2 on n1`
@@ -263,6 +265,8 @@ pub enum Held {
     Left,
     /// Not in the list at all.
     Unknown,
+    /// Works, but is reached through others or over streams only.
+    Degraded,
 }
 
 /// In whose view.
@@ -344,7 +348,9 @@ impl Scenario {
     /// The highest node number that ever exists.
     pub fn highest_node(&self) -> u32 {
         let started = self.lines.iter().filter_map(|l| match l {
-            Line::At(_, Action::Start { nodes, .. }) => nodes.highest(),
+            Line::At(_, Action::Start { nodes, .. } | Action::Rumour { nodes, .. }) => {
+                nodes.highest()
+            }
             _ => None,
         });
         started.chain([self.cluster.nodes]).max().unwrap_or(1)

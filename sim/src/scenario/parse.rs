@@ -87,7 +87,7 @@ impl Scenario {
         let mut mark = |n: u32| exists[n.min(MAX_NODES) as usize] = true;
         (1..=self.cluster.nodes).for_each(&mut mark);
         for line in &self.lines {
-            if let Line::At(_, Action::Start { nodes, .. }) = line {
+            if let Line::At(_, Action::Start { nodes, .. } | Action::Rumour { nodes, .. }) = line {
                 nodes.numbers(0).into_iter().for_each(&mut mark);
             }
         }

@@ -146,6 +146,7 @@ impl Held {
         ("failed", Self::Failed),
         ("left", Self::Left),
         ("unknown", Self::Unknown),
+        ("degraded", Self::Degraded),
     ];
 }
 
@@ -223,6 +224,7 @@ impl fmt::Display for Action {
             Self::ForgeEvent { nodes, ahead } => write!(f, "forge {nodes} ahead {ahead}"),
             Self::Retag { nodes } => write!(f, "retag {nodes}"),
             Self::Misplace { nodes } => write!(f, "misplace {nodes}"),
+            Self::Rumour { nodes, on } => write!(f, "rumour {nodes} on {on}"),
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
             Self::Key { verb, key, on: None } => write!(f, "key {verb} {key}"),
             Self::Key { verb, key, on: Some(on) } => write!(f, "key {verb} {key} on {on}"),

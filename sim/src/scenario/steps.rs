@@ -10,8 +10,8 @@ use super::{
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
     `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `disk`, \
-    `key` or `forge`";
+    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `rumour`, \
+    `disk`, `key` or `forge`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -39,15 +39,15 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         }
         "join" | "isolate" | "mend" | "flap" | "crash" | "poweroff" | "pause" | "suspend"
         | "starve" | "restart" | "start" | "leave" | "force-leave" | "replay" | "garbage"
-        | "retag" | "misplace" | "disk" => of_nodes(word, w),
+        | "retag" | "misplace" | "rumour" | "disk" => of_nodes(word, w),
         _ => Err(error),
     }
 }
 
 fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
     // `start all` would start nothing that is not there: numbers are needed.
-    if word == "start" && w.peek() == "all" {
-        return Err(w.expected("the nodes to start"));
+    if matches!(word, "start" | "rumour") && w.peek() == "all" {
+        return Err(w.expected("nodes that did not run"));
     }
     let nodes = nodes(w)?;
     Ok(match word {
@@ -81,6 +81,10 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
         "garbage" => Action::Garbage { nodes, count: small(w.number(1, 100_000)?) },
         "retag" => Action::Retag { nodes },
         "misplace" => Action::Misplace { nodes },
+        "rumour" => {
+            w.need("on")?;
+            Action::Rumour { nodes, on: parse::nodes(w)? }
+        }
         _ => Action::Disk { nodes, fault: w.choice(DiskFault::WORDS)? },
     })
 }
@@ -135,6 +139,7 @@ impl Action {
     pub fn node_sets(&self) -> Vec<&NodeSet> {
         match self {
             Self::Join { nodes, via } => vec![nodes, via],
+            Self::Rumour { nodes, on } => vec![nodes, on],
             Self::Partition { groups } => groups.iter().collect(),
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Link(l) => vec![&l.from, &l.to],

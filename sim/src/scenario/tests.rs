@@ -149,6 +149,7 @@ fn action() -> impl Strategy<Value = Action> {
         (set(), 1u32..=100_000).prop_map(|(nodes, count)| Action::Garbage { nodes, count }),
         set().prop_map(|nodes| Action::Retag { nodes }),
         set().prop_map(|nodes| Action::Misplace { nodes }),
+        (numbered(), set()).prop_map(|(nodes, on)| Action::Rumour { nodes, on }),
         (set(), fault()).prop_map(|(nodes, fault)| Action::Disk { nodes, fault }),
         (topic(), set()).prop_map(|(name, on)| Action::Event { name, on }),
         (topic(), set()).prop_map(|(name, on)| Action::Query { name, on }),
@@ -172,6 +173,7 @@ fn held() -> impl Strategy<Value = Held> {
         Held::Failed,
         Held::Left,
         Held::Unknown,
+        Held::Degraded,
     ])
 }
 

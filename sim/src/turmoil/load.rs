@@ -4,8 +4,8 @@ use super::MAX_HOSTS;
 use crate::{
     Scenario,
     scenario::{
-        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Line, LinkLine,
-        LinkSettings, ParseError,
+        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line,
+        LinkLine, LinkSettings, ParseError,
     },
 };
 
@@ -162,6 +162,7 @@ fn action(a: &Action) -> Result<(), &'static str> {
         }
         Action::Retag { .. } => Err("its agents publish what they were started with"),
         Action::Misplace { .. } => Err("its packets are not rewritten"),
+        Action::Rumour { .. } => Err("nobody forges gossip here"),
         Action::Disk { .. } => Err("the disk is memory without faults"),
         Action::Key { .. } => Err("the keys of its agents do not change"),
         Action::Forge { .. } => Err("its packets cannot be forged"),
@@ -190,6 +191,10 @@ fn action(a: &Action) -> Result<(), &'static str> {
 
 fn expect(e: &Expect) -> Result<(), &'static str> {
     match e {
+        Expect::Within(_, Condition::Held { held: Held::Degraded, .. })
+        | Expect::For { held: Held::Degraded, .. } => {
+            Err("an agent's view does not show who is degraded")
+        }
         Expect::Within(_, Condition::Quorum { .. }) | Expect::NeverQuorum => {
             Err("the quorum of an agent is not looked at")
         }

@@ -146,6 +146,7 @@ mod tests {
             addr: ([10, 0, 0, 1], 8301).into(),
             role: Role::Client,
             protocol: (1, 1),
+            turn: 0,
             tags: Pairs::default(),
             meta: Pairs::default(),
         });

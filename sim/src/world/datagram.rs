@@ -2,17 +2,19 @@
 //!
 //! Guarantee: what happens to a packet is a function of seed, link and its number on that link.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use quorate_core::wire;
+use quorate_core::{Claim, Pairs, Record, Role, Statement, Version, wire};
 
 use super::{
     Injected, World,
     coordinates::misplace,
-    host::{Host, Input, address, number_of},
+    events::content,
+    host::{Host, Input, Process, address, number_of},
     queue::Plan,
 };
 use crate::{
+    invariants::Seen,
     keyed::{self, Purpose, scale},
     network::Profile,
     trace::Kind,
@@ -246,6 +248,52 @@ impl World {
         for (n, bytes) in again {
             let to = self.hosts.get(n as usize).map_or(address(n, 0), |x| x.addr);
             self.travel(h, n, from, to, bytes);
+        }
+    }
+
+    /// Tells the hosts `on` that a member lives on `h`, where none ever ran. In a sealed cluster it
+    /// comes from somebody who has the key.
+    pub(super) fn rumour(&mut self, h: usize, on: &[u32]) {
+        if self.hosts[h].process != Process::Never {
+            return;
+        }
+        if !self.hosts[h].rumoured {
+            self.hosts[h].rumoured = true;
+            self.hosts[h].identity = self.new_identity(self.hosts[h].number).0;
+        }
+        let (host, identity) = (&self.hosts[h], self.hosts[h].identity);
+        let record = Record {
+            id: self.identities[identity as usize].0,
+            version: Version { generation: 1, incarnation: 0 },
+            name: host.name.clone(),
+            addr: host.addr,
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+            turn: 0,
+        };
+        let from = record.addr;
+        let seen = Seen { subject: identity, version: record.version, content: content(&record) };
+        let checked = self.checker.publishes(seen);
+        self.check(h, checked);
+        let claim = Claim { record: Arc::new(record), statement: Statement::Alive };
+        let mut boot = [0; wire::SALT_BYTES];
+        boot[..8].copy_from_slice(&self.now.to_be_bytes());
+        let sealer = |ring| wire::Sealer::new(ring, boot, 1);
+        let sealer = self.ring.clone().map(sealer);
+        let mut envelope = wire::Envelope::new(super::drive::label(), sealer);
+        let mut bytes = Vec::new();
+        envelope.begin(&mut bytes);
+        wire::append_message(&wire::Message::Claim(claim), &mut bytes);
+        envelope.finish(&mut bytes);
+        if self.ring.is_some() {
+            self.genuine.insert(super::drive::datagram_hash(&bytes));
+        }
+        for &n in on {
+            if let Some(to) = self.hosts.get(n as usize).map(|x| x.addr) {
+                self.arrives_in(1_000, from, to, bytes.clone());
+            }
         }
     }
 

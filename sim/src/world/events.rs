@@ -34,15 +34,18 @@ fn meaning(e: &Event) -> Option<(&Arc<Record>, Meaning)> {
         }
         Event::Failed { record } => (record, (Kind::Failed, Told::Failed, "failed")),
         Event::Left { record } => (record, (Kind::Left, Told::Left, "left")),
+        Event::Unconfirmed { record } => {
+            (record, (Kind::Unconfirmed, Told::Unconfirmed, "unconfirmed"))
+        }
         Event::Reaped { record } => (record, (Kind::Reaped, Told::Reaped, "reaped")),
         _ => return None,
     })
 }
 
 /// A hash of what a record says beside its id and version.
-fn content(r: &Record) -> u64 {
+pub(super) fn content(r: &Record) -> u64 {
     let mut h = SipHasher13::new();
-    (&r.name, r.addr, r.role, r.protocol).hash(&mut h);
+    (&r.name, r.addr, r.role, r.protocol, r.turn).hash(&mut h);
     for (key, value) in r.tags.iter().chain(r.meta.iter()) {
         (key, value).hash(&mut h);
     }
@@ -98,6 +101,12 @@ impl World {
                 (Kind::KeyringFinished, Self::keyring_ended(report).0)
             }
             Event::NameConflict { .. } => (Kind::NameConflict, "name-conflict"),
+            Event::NameLost { .. } => (Kind::NameLost, "name-lost"),
+            Event::Degraded { degraded, .. } => {
+                self.check_lasting(h);
+                self.dirty = true;
+                (Kind::Degraded, if *degraded { "degraded" } else { "" })
+            }
             Event::BootstrapConflict { .. } => (Kind::BootstrapConflict, "bootstrap-conflict"),
             Event::Paused { .. } => (Kind::Paused, "paused"),
             Event::Lost { .. } => {
@@ -115,6 +124,10 @@ impl World {
             Event::LeaveFinished { confirmed } => format!("{confirmed} confirmed"),
             Event::NameConflict { other, holder } => {
                 format!("{} is {} and {}", other.name, holder.id, other.id)
+            }
+            Event::NameLost { holder } => format!("{} is {}", holder.name, holder.id),
+            Event::Degraded { record, degraded } => {
+                format!("{}{}", record.name, if *degraded { "" } else { " no more" })
             }
             Event::BootstrapConflict { server, conflict } => {
                 format!("{}: {conflict:?}", server.name)

@@ -113,6 +113,8 @@ pub(super) struct Host {
     /// Index of its member in the world's table; rises with each empty disk.
     pub identity: u32,
     pub process: Process,
+    /// It never ran, but there is talk of a member on it.
+    pub rumoured: bool,
     pub node: Option<Box<Node>>,
     /// Counts processes; what was planned for an earlier one is void.
     pub life: u32,
@@ -187,6 +189,7 @@ impl Host {
             moves: 0,
             identity: 0,
             process: Process::Never,
+            rumoured: false,
             node: None,
             life: 0,
             clock: Clock::new(0, 0),

@@ -282,7 +282,7 @@ impl World {
                 Line::Link(l) => self.network.set_links(l),
                 Line::Clock(c) => self.set_clocks(c),
                 Line::At(t, action) => {
-                    if let Action::Start { nodes, .. } = action {
+                    if let Action::Start { nodes, .. } | Action::Rumour { nodes, .. } = action {
                         for n in nodes.numbers(0) {
                             later[n as usize] = true;
                         }

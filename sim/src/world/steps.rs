@@ -109,6 +109,10 @@ impl World {
             Action::Query { name, on } => self.order_each(on, || Order::Query(name.clone())),
             Action::Retag { nodes } => self.each(nodes, |w, h| w.order(h, Order::Retag(w.now))),
             Action::Misplace { nodes } => self.each(nodes, |w, h| w.hosts[h].misplaced = true),
+            Action::Rumour { nodes, on } => {
+                let on = on.numbers(self.highest());
+                self.each(nodes, |w, h| w.rumour(h, &on));
+            }
             Action::Disk { nodes, fault } => self.each(nodes, |w, h| w.disk_fault(h, *fault)),
             _ => {}
         }

@@ -169,6 +169,7 @@ impl World {
         let starting = current.as_ref().is_some_and(|l| l.state == LocalState::Starting);
         let hit = match (found, held) {
             (None, Held::Unknown) => true,
+            (Some(_), Held::Degraded) => self.is_degraded(h, subject),
             // What is held of an earlier life is not what the process of now deserves.
             (Some((State::Alive, v)), Held::Alive) => {
                 let now = current.map(|l| l.record.version.generation);
@@ -186,11 +187,18 @@ impl World {
         Err((h, format!("n{subject} is {is} on n{h}")))
     }
 
+    /// Does `h` reach the member that host `subject` runs through others only?
+    fn is_degraded(&self, h: usize, subject: usize) -> bool {
+        let id = self.identities.get(self.hosts[subject].identity as usize).map(|i| i.0);
+        let node = self.hosts[h].node.as_ref();
+        node.is_some_and(|n| n.degraded().any(|d| Some(d) == id))
+    }
+
     /// What `h` holds of the member that host `subject` runs.
     fn view(&self, h: usize, subject: usize) -> Option<(State, Version)> {
         let id = self.identities.get(self.hosts[subject].identity as usize)?.0;
-        // A host that never started has no member yet.
-        if self.hosts[subject].life == 0 {
+        // A host that never started has no member yet, unless there is talk of one.
+        if self.hosts[subject].life == 0 && !self.hosts[subject].rumoured {
             return None;
         }
         let node = self.hosts[h].node.as_ref()?;

@@ -1,0 +1,149 @@
+//! Flap damping: a member that fails and comes back again and again is given more time before the
+//! next failure is told, so that one bad link or crash loop does not keep all others busy.
+//!
+//! Each return from `Failed` is a flap; one is forgotten per minute in which the member is not even
+//! suspected. From the third on a suspicion runs four times as long, then sixteen times, and so on,
+//! but never more than half a minute longer: who really dies is reported.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use super::Node;
+use crate::{identity::NodeId, planted::Bug, record::State, stats::Counter, time::Instant};
+
+/// Flaps that nobody minds.
+const FREE: u32 = 2;
+/// More are not counted: calm comes back within so many times [`DECAY`].
+const MOST: u32 = 6;
+/// One flap is forgotten after this long without another.
+const DECAY: Duration = Duration::from_secs(60);
+/// No suspicion is made longer by more than this.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Members on which flaps are counted.
+const COUNTED: usize = 4096;
+
+#[derive(Clone, Copy, Debug)]
+struct Flap {
+    count: u32,
+    last: Instant,
+}
+
+impl Flap {
+    /// What is left of the count.
+    fn level(self, now: Instant) -> u32 {
+        let quiet = now.since(self.last).as_nanos() / DECAY.as_nanos();
+        self.count.saturating_sub(u32::try_from(quiet).unwrap_or(u32::MAX))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Flaps(BTreeMap<NodeId, Flap>);
+
+impl Flaps {
+    /// Counts a return; how many there are now.
+    fn count(&mut self, now: Instant, id: NodeId) -> u32 {
+        if self.0.len() >= COUNTED && !self.0.contains_key(&id) {
+            self.calm_down(now);
+            if self.0.len() >= COUNTED {
+                return 0;
+            }
+        }
+        let flap = self.0.entry(id).or_insert(Flap { count: 0, last: now });
+        *flap = Flap { count: (flap.level(now) + 1).min(MOST), last: now };
+        flap.count
+    }
+
+    /// It is accused again: nothing is forgotten meanwhile.
+    fn keep(&mut self, now: Instant, id: NodeId) {
+        if let Some(f) = self.0.get_mut(&id) {
+            *f = Flap { count: f.level(now), last: now };
+        }
+    }
+
+    /// How long a suspicion of this patience runs.
+    fn damp(&self, now: Instant, id: NodeId, patience: Duration) -> Duration {
+        let level = self.0.get(&id).map_or(0, |f| f.level(now));
+        let longer = patience * (1 << (2 * level.saturating_sub(FREE).min(MOST)));
+        longer.min(patience + LONGEST)
+    }
+
+    /// Forgets whose flaps are all forgotten.
+    fn calm_down(&mut self, now: Instant) {
+        self.0.retain(|_, f| f.level(now) > 0);
+    }
+}
+
+impl Node {
+    /// What is believed of a member changed from `was`: is it back?
+    pub(super) fn count_flap(&mut self, now: Instant, id: NodeId, was: Option<State>, is: State) {
+        if is == State::Suspect {
+            self.notes.flaps.keep(now, id);
+        }
+        if was == Some(State::Failed)
+            && is.is_live()
+            && !self.broken(Bug::FlapsNotDamped)
+            && self.notes.flaps.count(now, id) > FREE
+        {
+            self.stats.count(Counter::FlapsDamped);
+        }
+    }
+
+    /// The time that a suspicion runs from `started`.
+    pub(super) fn damped(&self, started: Instant, id: NodeId, patience: Duration) -> Duration {
+        self.notes.flaps.damp(started, id, patience)
+    }
+
+    pub(super) fn forget_flaps(&mut self, now: Instant) {
+        self.notes.flaps.calm_down(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_secs(4);
+
+    #[test]
+    fn patience_grows_from_the_third_flap_to_half_a_minute_more() {
+        let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
+        let now = Instant::from_nanos(5);
+        let mut seen = alloc::vec::Vec::new();
+        for n in 1..=8 {
+            assert_eq!(flaps.count(now, id), n.min(MOST));
+            seen.push(flaps.damp(now, id, PATIENCE).as_secs());
+        }
+        assert_eq!(seen, [4, 4, 16, 34, 34, 34, 34, 34]);
+        let grace = Duration::from_millis(300);
+        assert_eq!(flaps.damp(now, id, grace), grace + LONGEST);
+        assert_eq!(flaps.damp(now, NodeId::from_bytes([2; 16]), grace), grace);
+    }
+
+    #[test]
+    fn calm_comes_back_one_flap_a_minute() {
+        let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
+        let now = Instant::from_nanos(5);
+        for _ in 0..4 {
+            flaps.count(now, id);
+        }
+        let after = |flaps: &Flaps, n| flaps.damp(now + MINUTE * n, id, PATIENCE).as_secs();
+        assert_eq!([0, 1, 2].map(|n| after(&flaps, n)), [34, 16, 4]);
+        flaps.keep(now + MINUTE, id);
+        assert_eq!([1, 2, 3].map(|n| after(&flaps, n)), [16, 4, 4]);
+        flaps.calm_down(now + MINUTE * 3);
+        assert_eq!(flaps.0.len(), 1);
+        flaps.calm_down(now + MINUTE * 4);
+        assert!(flaps.0.is_empty());
+    }
+
+    #[test]
+    fn members_on_which_flaps_are_counted_are_capped() {
+        let mut flaps = Flaps::default();
+        let now = Instant::from_nanos(5);
+        for n in 0..2 * COUNTED as u128 {
+            flaps.count(now, NodeId::from_bytes(n.to_be_bytes()));
+        }
+        assert_eq!(flaps.0.len(), COUNTED);
+    }
+}

@@ -1,0 +1,140 @@
+//! Members that were heard of and not met, members that are forgotten and live, and detours.
+
+use super::*;
+use crate::node::claims::Origin;
+
+fn ghost(i: u8) -> Claim {
+    let record = Record {
+        id: NodeId::from_bytes([i; 16]),
+        version: Version { generation: 1, incarnation: 0 },
+        name: Name::new(std::format!("n{i}")).unwrap(),
+        addr: addr(usize::from(i)),
+        role: Role::Client,
+        protocol: (1, 1),
+        tags: Pairs::default(),
+        meta: Pairs::default(),
+        turn: 0,
+    };
+    Claim { record: record.into(), statement: Statement::Alive }
+}
+
+fn hear(w: &mut World, at: usize, claim: &Claim) {
+    let now = w.now;
+    w.hosts[at].node.learn_claim(now, claim.clone(), Origin::Packet(addr(200)));
+    w.drain();
+}
+
+#[test]
+fn talk_of_a_member_that_never_was_dies() {
+    let mut w = World::joined(5);
+    let claim = ghost(77);
+    hear(&mut w, 1, &claim);
+    assert_eq!(w.state(1, 77), Some(State::Alive));
+    w.run(secs(12));
+    // It is told again: what was dropped is known.
+    hear(&mut w, 1, &claim);
+    for i in 0..5 {
+        assert_eq!(w.state(i, 77), None, "n{i}");
+        let failed = |e: &&Event| matches!(e, Event::Failed { .. });
+        assert_eq!(w.hosts[i].events.iter().filter(failed).count(), 0, "n{i}");
+        assert_eq!(w.hosts[i].node.stats().get(Counter::HearsayDropped), 1, "n{i}");
+    }
+    // Its own word, from its own address, counts.
+    let now = w.now;
+    w.hosts[1].node.introduced(now, &claim.record, addr(9), true);
+    assert_eq!(w.state(1, 77), None);
+    w.hosts[1].node.introduced(now, &claim.record, addr(77), true);
+    assert_eq!(w.state(1, 77), Some(State::Alive));
+}
+
+#[test]
+fn who_was_met_and_dies_has_failed() {
+    let mut w = World::joined(5);
+    w.run(secs(10));
+    w.hosts[2].up = false;
+    w.run(secs(4));
+    assert!([0, 1, 3, 4].into_iter().all(|i| w.state(i, 2) == Some(State::Failed)));
+}
+
+#[test]
+fn little_is_sent_to_who_was_not_met() {
+    let mut w = World::joined(3);
+    let claim = ghost(77);
+    let now = w.now;
+    let node = &mut w.hosts[0].node;
+    node.learn_claim(now, claim.clone(), Origin::Packet(addr(1)));
+    let mut buf = Vec::new();
+    while node.poll_transmit(now, &mut buf).is_some() {}
+    let mut answer = |node: &mut Node, news: &Arc<wire::Packed>| {
+        node.spread(now, news);
+        let from = wire::Sender { id: claim.id(), version: claim.version() };
+        let ping = wire::Ping { cookie: 2, from, target: wire::Mark::new(2, node.me.id), root: 0 };
+        node.on_ping(now, addr(77), ping);
+        let sent = node.poll_transmit(now, &mut buf).unwrap();
+        assert_eq!(sent.to, addr(77));
+        sent.len
+    };
+    let news = node.claim_about(NodeId::from_bytes([1; 16])).unwrap();
+    let small = answer(node, &news);
+    node.met(claim.id());
+    assert!(answer(node, &news) > small + 20);
+}
+
+#[test]
+fn who_is_forgotten_and_lives_hears_of_it() {
+    let mut w = World::joined(3);
+    let (now, id) = (w.now, NodeId::from_bytes([1; 16]));
+    let record = w.hosts[1].node.local().record;
+    let alive = Claim { record: record.clone(), statement: Statement::Alive };
+    let by = NodeId::from_bytes([0; 16]);
+    let failed = Claim { record: record.clone(), statement: Statement::Failed { by } };
+    let node = &mut w.hosts[0].node;
+    node.learn_claim(now, failed, Origin::Own);
+    node.forget(id);
+    node.queue.forget(id);
+    let mut buf = Vec::new();
+    while node.poll_transmit(now, &mut buf).is_some() {}
+    // It cannot be believed, but its subject is told.
+    node.learn_claim(now, alive, Origin::Packet(addr(2)));
+    assert_eq!(w.state(0, 1), None);
+    w.drain();
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+    assert!(w.hosts[1].node.local().record.version > record.version);
+}
+
+#[test]
+fn three_detours_in_a_row_make_a_member_degraded_and_one_ack_ends_that() {
+    let mut w = World::joined(3);
+    let id = NodeId::from_bytes([1; 16]);
+    let node = &mut w.hosts[0].node;
+    node.reached_by_others(id);
+    node.reached_by_others(id);
+    assert_eq!((node.degraded().count(), node.next_target()), (0, Some(id)));
+    node.reached_by_others(id);
+    assert_eq!((node.degraded().next(), node.stats().degraded), (Some(id), 1));
+    let told = |w: &mut World, want: bool| {
+        w.drain();
+        let said = |e: &&Event| matches!(e, Event::Degraded { degraded, .. } if *degraded == want);
+        w.hosts[0].events.iter().filter(said).count()
+    };
+    assert_eq!(told(&mut w, true), 1);
+    w.hosts[0].node.reached(id);
+    w.hosts[0].node.reached(id);
+    assert_eq!((told(&mut w, false), w.hosts[0].node.stats().degraded), (1, 0));
+}
+
+#[test]
+fn who_was_dropped_is_contacted_again_as_long_as_the_failed() {
+    let mut w = World::new(2);
+    w.join(1, 0).unwrap();
+    hear(&mut w, 0, &ghost(2));
+    w.run(secs(12));
+    assert_eq!(w.state(0, 2), None);
+    // It comes up there, and nobody tells it of us or us of it.
+    w.start(config(2));
+    w.run(secs(60));
+    assert_eq!(
+        (w.state(0, 2), w.state(1, 2), w.alive(2)),
+        (Some(State::Alive), Some(State::Alive), 2)
+    );
+}
