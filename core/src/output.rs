@@ -349,7 +349,8 @@ const fn stream_error(e: StreamError) -> &'static str {
 }
 
 /// What happened. Invariant (S7): the events of one member alternate between `Alive` and down
-/// (`Failed`, `Left`, `Failed` and later `Left`, or `Unconfirmed`), and replaying them gives the live members.
+/// (`Failed`, `Left`, `Failed` and later `Left`, or `Unconfirmed`), and replaying them gives the
+/// live members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A member is new, or back.
