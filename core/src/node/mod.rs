@@ -114,6 +114,21 @@ struct Storage {
     gate: Option<(PersistToken, u64)>,
 }
 
+/// What this node says of itself at first.
+fn first_record(config: &Config, durable: &Durable) -> Record {
+    Record {
+        id: durable.id,
+        version: Version { generation: durable.generation, incarnation: 0 },
+        name: config.name.clone(),
+        addr: config.addr,
+        role: config.role,
+        protocol: config.tuning.protocol,
+        tags: config.tags.clone(),
+        meta: config.meta.clone(),
+        turn: 0,
+    }
+}
+
 /// What is kept beside the member list, of few members: those that are new, bad to reach, or that
 /// have a name in common.
 #[derive(Debug, Default)]
@@ -184,17 +199,7 @@ impl Node {
         if fresh {
             durable.bootstrap.birth = rng.u64().max(1);
         }
-        let me = Arc::new(Record {
-            id: durable.id,
-            version: Version { generation: durable.generation, incarnation: 0 },
-            name: config.name.clone(),
-            addr: config.addr,
-            role: config.role,
-            protocol: config.tuning.protocol,
-            tags: config.tags.clone(),
-            meta: config.meta.clone(),
-            turn: 0,
-        });
+        let me = Arc::new(first_record(&config, &durable));
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
         let memory = durable.bootstrap.clone();
         #[cfg(feature = "planted-bugs")]

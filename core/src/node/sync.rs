@@ -152,24 +152,13 @@ impl Node {
                 | Role::Watched { .. },
                 Message::Reject(r),
             ) => self.on_reject(now, id, r),
-            (Role::Joining { welcomed: true, .. }, Message::Claims(all)) => {
-                let alone = matches!(c.role, Role::Joining { alone: true, .. });
-                let live = self.learn_all(now, id, &all, !alone);
-                if let Some(Conn { role: Role::Joining { learned, .. }, .. }) =
-                    self.conns.get_mut(&id)
-                {
-                    *learned += live;
-                }
-            }
-            (Role::ServeJoin | Role::ServeSync, Message::Claims(all)) => {
-                self.learn_all(now, id, &all, true);
-            }
-            (Role::Syncing(_), Message::Claims(all)) => {
-                let live = self.learn_all(now, id, &all, true);
-                if let Some(Conn { role: Role::Syncing(d), .. }) = self.conns.get_mut(&id) {
-                    d.learned += live;
-                }
-            }
+            (
+                Role::Joining { welcomed: true, .. }
+                | Role::ServeJoin
+                | Role::ServeSync
+                | Role::Syncing(_),
+                Message::Claims(all),
+            ) => self.on_claims(now, id, &all),
             (Role::Joining { welcomed: true, .. } | Role::ServeJoin, Message::Done(())) => {
                 self.complete(now, id);
             }
@@ -206,6 +195,17 @@ impl Node {
                 let exchanges = role.exchanges();
                 self.on_event_exchange(now, id, m, exchanges);
             }
+        }
+    }
+
+    fn on_claims(&mut self, now: Instant, id: StreamId, all: &ClaimList) {
+        let alone = |c: &Conn| matches!(c.role, Role::Joining { alone: true, .. });
+        let spread = !self.conns.get(&id).is_some_and(alone);
+        let live = self.learn_all(now, id, all, spread);
+        match self.conns.get_mut(&id).map(|c| &mut c.role) {
+            Some(Role::Joining { learned, .. }) => *learned += live,
+            Some(Role::Syncing(d)) => d.learned += live,
+            _ => {}
         }
     }
 
