@@ -288,7 +288,7 @@ impl Config {
             || l.events < 16
         {
             return Err(ConfigError::Limit(
-                "at least 2 members, 4 streams, 1 join, 16 transmits, 16 events and 1 claim must fit",
+                "at least 2 members, 4 streams, 1 join, 16 transmits, 16 events, 1 claim must fit",
             ));
         }
         Ok(())

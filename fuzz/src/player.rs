@@ -248,19 +248,19 @@ impl Player {
         let at = self.sender_at(to);
         let answer = match question {
             Message::Ping(p) => {
-                let from = Sender { id: p.target, version: self.version_of(p.target) };
+                let (version, none) = (at.version, Version::default());
                 let root = if how & 4 == 0 { self.me.node.digest() } else { u64::from(how) };
                 match how % 4 {
-                    0 | 1 => Message::Ack(Ack { cookie: p.cookie, from, root }),
+                    0 | 1 => Message::Ack(Ack { cookie: p.cookie, version, root }),
                     2 => Message::NotMe(NotMe { cookie: p.cookie, from: at }),
-                    _ => Message::Ack(Ack { cookie: p.cookie, from: at, root }),
+                    _ => Message::Ack(Ack { cookie: p.cookie, version: none, root }),
                 }
             }
             Message::ProbeRequest(r) => {
-                let from = Sender { id: r.target, version: self.version_of(r.target) };
+                let version = self.version_of(r.target);
                 let nack = |reason| Message::Nack(Nack { cookie: r.cookie, from: at.id, reason });
                 match how % 5 {
-                    0 => Message::Ack(Ack { cookie: r.cookie, from, root: 0 }),
+                    0 => Message::Ack(Ack { cookie: r.cookie, version, root: 0 }),
                     1 => nack(NackReason::Silent),
                     2 => nack(NackReason::Mute),
                     3 => nack(NackReason::Refused),

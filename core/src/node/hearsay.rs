@@ -12,7 +12,7 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
-use core::net::SocketAddr;
+use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing};
 use crate::{
@@ -27,6 +27,9 @@ use crate::{
 
 /// About so many members look at a new one before others.
 const FIRST_LOOKS: usize = 64;
+/// A suspicion of somebody unmet runs so much longer, so that whoever met it declares the failure
+/// first, and it is told as one: those who are killed just after they came were met by few.
+const GRACE: Duration = Duration::from_secs(1);
 /// Members that are contacted again after they were taken off the list.
 const DROPPED: usize = 64;
 
@@ -101,6 +104,12 @@ impl Node {
         let next = unmet.range(later).next().or_else(|| unmet.first_key_value());
         self.notes.hearsay.looked = next.map(|(id, _)| *id);
         self.notes.hearsay.looked
+    }
+
+    /// How much longer a suspicion of this member runs.
+    pub(super) fn hearsay_grace(&self, id: NodeId) -> Duration {
+        let told_only = self.notes.hearsay.unmet.get(&id) == Some(&false);
+        if told_only { GRACE } else { Duration::ZERO }
     }
 
     /// A suspicion has run out. If its member was never met and not known before, there was only

@@ -6,11 +6,11 @@
 //! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes of
 //! members that nobody met; `probe` and `relay` find out who answers; `watch` learns from the
 //! kernel who died; `flap` and `degraded` deal with bad links; `vivaldi` measures how far others
-//! are; `gossip` spreads; `streams`, `sync` and `differences` exchange in bulk; `versions` knows who
-//! understands what; `keyring` changes keys on all members; `replies` bounds what strangers are told,
-//! `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and `upkeep` are
-//! the rest of a member's life; `user` and `query` carry what applications say; `table`, `index`,
-//! `queue` and `timers` are the data.
+//! are; `gossip` spreads; `streams`, `sync` and `differences` exchange in bulk; `versions` knows
+//! who understands what; `keyring` changes keys on all members; `replies` bounds what strangers are
+//! told, `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and
+//! `upkeep` are the rest of a member's life; `user` and `query` carry what applications say;
+//! `table`, `index`, `queue` and `timers` are the data.
 
 mod bootstrap;
 mod claims;

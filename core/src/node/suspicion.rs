@@ -68,7 +68,7 @@ impl Node {
 
     fn time_suspicion(&mut self, now: Instant, id: NodeId) {
         let Some(s) = self.suspicions.get(&id) else { return };
-        let patience = self.damped(s.started, id, self.patience(s));
+        let patience = self.damped(s.started, id, self.patience(s)) + self.hearsay_grace(id);
         let at = (s.started + patience).max(now);
         self.timers.set(Timer::Suspicion(id), at);
         if s.evidence != Evidence::Refused && !s.looked && self.cfg.tuning.last_look > 0 {

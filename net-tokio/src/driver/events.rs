@@ -3,7 +3,7 @@
 
 mod bootstrap;
 
-use quorate_core::{Event, NodeId, Record};
+use quorate_core::{Event, KeyringReport, NodeId, Record};
 use tracing::Level;
 
 /// `member alive: NAME ADDR`
@@ -91,20 +91,7 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
             };
             Some((Level::DEBUG, line))
         }
-        Event::KeyringFinished { report, .. } => {
-            let failures: Vec<String> =
-                report.failures.iter().map(|(name, _, why)| format!("{name}: {why}")).collect();
-            let (all, bad) = (report.members, failures.len());
-            let line = match bad {
-                0 => format!("keyring operation: done by {all} of {all} members"),
-                _ => format!(
-                    "keyring operation: done by {} of {all} members; {}",
-                    all - bad,
-                    failures.join("; ")
-                ),
-            };
-            Some((if bad == 0 { Level::DEBUG } else { Level::WARN }, line))
-        }
+        Event::KeyringFinished { report, .. } => Some(keyring_line(report)),
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
@@ -118,6 +105,17 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
             Some((Level::ERROR, bootstrap::conflict(server, *conflict)))
         }
     }
+}
+
+fn keyring_line(report: &KeyringReport) -> (Level, String) {
+    let failures: Vec<String> =
+        report.failures.iter().map(|(name, _, why)| format!("{name}: {why}")).collect();
+    let (all, bad) = (report.members, failures.len());
+    if bad == 0 {
+        return (Level::DEBUG, format!("keyring operation: done by {all} of {all} members"));
+    }
+    let (done, failures) = (all - bad, failures.join("; "));
+    (Level::WARN, format!("keyring operation: done by {done} of {all} members; {failures}"))
 }
 
 /// What an operator should do something about.
