@@ -126,16 +126,32 @@ enum Screened {
 }
 
 /// Replies are never answered (two servers could keep each other busy), and a header that
-/// announces more than one question would cost memory before it is found to be wrong.
+/// announces more than one question would cost memory before it is found to be wrong. The bytes
+/// of the question go back as they came, so its name must be whole: there is nothing before it
+/// that a compression pointer could mean, but the header, which is another one in the reply.
 fn screen(packet: &[u8]) -> Screened {
     let Some(head) = packet.first_chunk::<12>() else { return Screened::Ignore };
     if head[2] & 0x80 != 0 {
         return Screened::Ignore;
     }
     match u16::from_be_bytes([head[4], head[5]]) {
-        0 | 1 => Screened::Decode,
+        0 => Screened::Decode,
+        1 if !first_name_is_compressed(packet) => Screened::Decode,
         _ => Screened::Refuse(form_error(head)),
     }
+}
+
+/// Does the name after the header use a pointer (RFC 1035 §4.1.4), or another form of label that
+/// has more than a length?
+fn first_name_is_compressed(packet: &[u8]) -> bool {
+    let mut rest = packet.get(12..).unwrap_or_default();
+    while let Some((&length @ 1.., labels)) = rest.split_first() {
+        if length & 0xc0 != 0 {
+            return true;
+        }
+        rest = labels.get(usize::from(length)..).unwrap_or_default();
+    }
+    false
 }
 
 /// FORMERR with nothing but a header: id, opcode and RD as asked.

@@ -90,6 +90,19 @@ async fn both_transports_answer_with_the_right_flags() {
     assert!(TcpStream::connect(addrs.1).await.is_err(), "still listening");
 }
 
+/// Found by fuzzing: the pointer went back with the question and meant something else there.
+#[tokio::test]
+async fn a_question_that_points_into_the_header_is_malformed() {
+    let b = serve(DnsConfig::default(), view(members())).await;
+    let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0xc0, 2, 0, 1, 0, 1];
+    let reply = send_udp(b.udp, &packet).await;
+    assert_eq!(reply, [0, 7, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0], "FORMERR and nothing else");
+    // The same name written out.
+    packet.splice(14..16, *b"\x06consul\x00");
+    let reply = Message::from_vec(&send_udp(b.udp, &packet).await).unwrap();
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+}
+
 #[tokio::test]
 async fn hickorys_own_server_carries_the_responder_too() {
     let (handle, _parts) = agent(view(members()));
