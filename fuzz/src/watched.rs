@@ -218,13 +218,14 @@ impl Watched {
             Event::Failed { record } => (Told::Failed, record),
             Event::Left { record } => (Told::Left, record),
             Event::Reaped { record } => (Told::Reaped, record),
+            Event::Unconfirmed { record } => (Told::Unconfirmed, record),
             Event::Refuted { version, .. } => {
                 let asked = self.asked.map_or(0, |a| a.1);
                 return must(ledger.checker.refutes(self.place, *version, asked));
             }
             _ => return,
         };
-        ledger.forgotten += usize::from(told == Told::Reaped);
+        ledger.forgotten += usize::from(matches!(told, Told::Reaped | Told::Unconfirmed));
         let seen = ledger.seen(record);
         if ledger.tombstones_hold(&self.limits) {
             must(ledger.checker.tells(self.place, told, seen));
