@@ -98,6 +98,9 @@ pub struct Tuning {
     pub tombstone_timeout: Duration,
     /// An exchange over a stream ends within this.
     pub stream_timeout: Duration,
+    /// A join or an exchange whose stream is not connected after this is tried over another one,
+    /// too. Zero: not.
+    pub connect_hedge: Duration,
     /// A leave ends within this, confirmed or not.
     pub leave_timeout: Duration,
     /// Oldest and newest protocol version to speak; within what this code speaks (1 to 2).
@@ -157,6 +160,7 @@ impl Default for Tuning {
             reconnect_timeout: Duration::from_secs(72 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),
             stream_timeout: Duration::from_secs(10),
+            connect_hedge: Duration::from_millis(500),
             leave_timeout: Duration::from_millis(900),
             protocol: SPOKEN,
             coordinates: true,
@@ -183,6 +187,7 @@ impl Tuning {
             full_sync_interval: Duration::from_secs(30),
             digest_quiet: Duration::ZERO,
             reconnect_interval: Duration::from_secs(30),
+            connect_hedge: Duration::ZERO,
             pause_threshold: Duration::from_secs(u32::MAX as u64),
             ..Self::default()
         }

@@ -52,6 +52,8 @@ bugs! {
         "a step of the bootstrap is told before it is on disk";
     WatchNotRenewed = "watch-not-renewed",
         "a watch stream that broke is not opened again";
+    OverdueUnminded = "overdue-unminded",
+        "an observer does not mind that no ping comes";
     ReplaysAccepted = "replays-accepted",
         "a sealed datagram is taken each time it comes";
     EventToldTwice = "event-told-twice",

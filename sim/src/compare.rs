@@ -29,18 +29,23 @@ pub fn profiles() -> Vec<Profile> {
 }
 
 /// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{half}` and `{rest}` are halves of the cluster.
+/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are halves of the cluster.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),
     ("loss-10", "at 30s net loss 10%\n"),
     ("loss-30", "at 30s net loss 30%\n"),
+    ("loss-30-10m", "at 30s net loss 30%\nfor 10m n1 not left on n1\n"),
     ("crash", "at 30s crash n{last}\n"),
     ("poweroff", "at 30s poweroff n{last}\n"),
     ("poweroff-loss-10", "at 29s net loss 10%\nat 30s poweroff n{last}\n"),
     ("pause-5s", "at 30s pause n{last} for 5s\n"),
+    ("pause-10s", "at 30s pause n{last} for 10s\n"),
     ("pause-20s", "at 30s pause n{last} for 20s\n"),
     ("starve", "at 30s starve n{last} 200x for 30s\n"),
+    ("start-loss-10", "at 0s net loss 10%\n"),
+    ("starve-8", "at 30s starve {eight} 20x for 20s\nfor 10m n1 not left on n1\n"),
+    ("starve-all", "at 30s starve {all} 20x for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
 ];
 
@@ -121,7 +126,9 @@ pub fn scenario(size: u32, lines: &str, tail: &str, seed: u64) -> String {
     let lines = lines
         .replace("{last}", &size.to_string())
         .replace("{half}", &format!("n1..n{half}"))
-        .replace("{rest}", &format!("n{}..n{size}", half + 1));
+        .replace("{rest}", &format!("n{}..n{size}", half + 1))
+        .replace("{all}", &format!("n1..n{size}"))
+        .replace("{eight}", &format!("n{}..n{size}", size.saturating_sub(7).max(2)));
     format!(
         "cluster {size} servers {} seed {seed}\nat 1s join all via n1\nwithin 30s converged\n\
          {lines}{tail}",

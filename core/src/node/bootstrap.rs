@@ -51,7 +51,7 @@ const STILL_STEP: Duration = Duration::from_millis(250);
 const REPORTS: usize = 32;
 /// Answers to others between two rounds.
 const ANSWERS: u32 = 128;
-/// Waits of a client between two questions: the first, and at most while there is no answer.
+/// Waits of who looks on between two questions: the first, and at most while there is no answer.
 const CLIENT_WAIT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// A client that knows the quorum asks again after this.
 const CLIENT_REFRESH: Duration = Duration::from_secs(60);
@@ -160,10 +160,20 @@ impl Node {
         self.bootstrap.answers_left = ANSWERS;
         let server = self.me.role.is_server();
         if server || !self.bootstrap.peers.is_empty() {
-            let wait = if server { self.server_round() } else { self.client_round() };
+            let wait = if self.looks_on() { self.client_round() } else { self.server_round() };
             self.timers.set(Timer::Bootstrap, now + wait);
         }
         self.advance_bootstrap(now);
+    }
+
+    /// Is there nothing to agree on here? So with clients, and with servers that expect no quorum
+    /// among others that do not: one may hold a quorum of earlier, but none will come.
+    fn looks_on(&self) -> bool {
+        let waits = |role| expected(role) != 0;
+        let other = |id: &NodeId| self.table.get(*id).is_some_and(|e| waits(e.record.role));
+        let bound = self.bootstrap_memory().stage != Stage::Free;
+        let server = self.me.role.is_server();
+        !(server && (bound || waits(self.me.role) || self.bootstrap.peers.keys().any(other)))
     }
 
     fn server_round(&mut self) -> Duration {
@@ -191,7 +201,7 @@ impl Node {
         if is_final { CHECK_EVERY } else { REPORT_EVERY }
     }
 
-    /// Asks one server.
+    /// Asks one server, of those that look on.
     fn client_round(&mut self) -> Duration {
         let servers: Vec<NodeId> = self.bootstrap.peers.keys().copied().collect();
         for id in self.rng.pick(&servers, 1, |_| true) {
@@ -215,7 +225,8 @@ impl Node {
         self.bootstrap.peers.insert(id, Peer::default());
         if self.me.role.is_server() {
             self.report_to(id);
-        } else if self.bootstrap_memory().stage == Stage::Free {
+        }
+        if self.bootstrap_memory().stage == Stage::Free {
             self.bootstrap.client_wait = CLIENT_WAIT.0;
             self.timers.set_earlier(Timer::Bootstrap, now + CLIENT_WAIT.0);
         }

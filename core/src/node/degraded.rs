@@ -77,11 +77,4 @@ impl Node {
     pub(super) fn next_doubtful(&self) -> Option<NodeId> {
         self.notes.degraded.0.iter().find(|(_, n)| **n < ROUNDS).map(|(id, _)| *id)
     }
-
-    /// Whom to probe now: a doubt, somebody only heard of, or the round's next (SWIM §4.3).
-    pub(super) fn next_target(&mut self) -> Option<NodeId> {
-        self.next_doubtful()
-            .or_else(|| self.next_unmet())
-            .or_else(|| self.table.next_probe(&mut self.rng))
-    }
 }

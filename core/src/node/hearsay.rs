@@ -39,8 +39,6 @@ pub(super) struct Hearsay {
     unmet: BTreeMap<NodeId, bool>,
     /// Who was looked at last.
     looked: Option<NodeId>,
-    /// Every other probe is for somebody unmet.
-    now: bool,
     /// Whom nobody reached, where and since when: there may have been a cut between us.
     dropped: VecDeque<(NodeId, SocketAddr, Instant)>,
 }
@@ -91,8 +89,7 @@ impl Node {
     /// Whom to look at before the round's next member, if anybody: in the order of ids, beginning
     /// at our own, so that not all look at the same one.
     pub(super) fn next_unmet(&mut self) -> Option<NodeId> {
-        self.notes.hearsay.now = !self.notes.hearsay.now;
-        if self.notes.hearsay.unmet.is_empty() || !self.notes.hearsay.now {
+        if self.notes.hearsay.unmet.is_empty() {
             return None;
         }
         if self.rng.below(self.table.live_count() + 1) >= FIRST_LOOKS {

@@ -13,6 +13,7 @@
 //! `table`, `index`, `queue` and `timers` are the data.
 
 mod bootstrap;
+mod cadence;
 mod claims;
 mod degraded;
 mod differences;
@@ -20,6 +21,7 @@ mod drain;
 mod flap;
 mod gossip;
 mod hearsay;
+mod hedge;
 mod index;
 mod keyring;
 mod leave;
@@ -355,7 +357,9 @@ impl Node {
             Timer::SavePeers => self.save_peers(),
             Timer::Rejoin => self.on_rejoin_timer(now),
             Timer::Stream(id) => self.on_stream_timeout(now, id),
+            Timer::Hedge(id) => self.on_hedge_timer(now, id),
             Timer::Watch => self.on_watch_timer(now),
+            Timer::Overdue(id) => self.on_overdue(now, id),
             Timer::Beat => self.on_beat_timer(now),
             Timer::Leave => self.on_leave_timer(now),
             Timer::LeaveEnd => self.finish_leave(now),

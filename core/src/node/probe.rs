@@ -224,6 +224,7 @@ impl Node {
         self.tell_sender(from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
+            self.expect_ping(now, p.from.id);
         }
     }
 

@@ -31,12 +31,23 @@ pub(super) struct Conn {
     pub(super) own: Option<(KeyId, Salt)>,
     /// The other side's head was met.
     pub(super) met_head: bool,
+    /// Opened by us, and the other side's kernel accepted.
+    pub(super) connected: bool,
 }
 
 impl Conn {
     fn new(remote: SocketAddr, role: Role) -> Self {
         let (reader, seal, own) = (FrameReader::default(), None, None);
-        Self { remote, role, reader, head_sent: false, seal, own, met_head: false }
+        Self {
+            remote,
+            role,
+            reader,
+            head_sent: false,
+            seal,
+            own,
+            met_head: false,
+            connected: false,
+        }
     }
 }
 
@@ -57,6 +68,8 @@ pub(super) enum Role {
     Joining { id: Option<JoinId>, alone: bool, welcomed: bool, learned: usize },
     /// We exchange differences.
     Syncing(Box<Difference>),
+    /// Opened because that one does not connect.
+    Hedging { of: StreamId },
     /// A late probe of ours.
     Probing { cookie: Cookie, target: NodeId },
     /// A probe for somebody else.
@@ -86,6 +99,11 @@ impl Role {
         }
     }
 
+    /// Is it opened again where it does not connect?
+    pub(super) const fn is_hedged(&self) -> bool {
+        matches!(self, Self::Joining { .. } | Self::Syncing(_))
+    }
+
     /// Is all that is known exchanged on it, or what differs?
     pub(super) const fn exchanges(&self) -> bool {
         let opened = matches!(self, Self::Joining { welcomed: true, .. } | Self::Syncing(_));
@@ -99,7 +117,9 @@ impl Role {
 
     /// Does its end tell something, rather than that it did not work?
     const fn may_break(&self) -> bool {
-        self.is_watch() || matches!(self, Self::Probing { .. } | Self::Relaying { .. })
+        let tried =
+            matches!(self, Self::Probing { .. } | Self::Relaying { .. } | Self::Hedging { .. });
+        tried || self.is_watch()
     }
 }
 
@@ -119,8 +139,12 @@ impl Node {
         self.streams_opened += 1;
         let id = StreamId::opened(self.streams_opened);
         self.stats.count(Counter::Streams);
+        let hedged = role.is_hedged();
         self.conns.insert(id, Conn::new(to, role));
         self.timers.set(Timer::Stream(id), now + limit);
+        if hedged {
+            self.arm_hedge(now, id, 0);
+        }
         self.stream_out.push_back(StreamAction::Open { id, to });
         Some(id)
     }
@@ -150,6 +174,9 @@ impl Node {
     }
 
     fn on_connected(&mut self, now: Instant, id: StreamId) {
+        if !self.connected(id) {
+            return;
+        }
         // It accepts; until it answers, that is all we know.
         match self.conns.get(&id).map(|c| &c.role) {
             Some(&Role::Probing { cookie, .. }) => {
@@ -179,6 +206,7 @@ impl Node {
             Role::AskingKeys { member } => Purpose::Keys { target: member },
             Role::AwaitHello
             | Role::AwaitName { .. }
+            | Role::Hedging { .. }
             | Role::ServeJoin
             | Role::ServeSync
             | Role::ServeKeys
@@ -302,7 +330,11 @@ impl Node {
 
     fn drop_conn(&mut self, id: StreamId) -> Option<Conn> {
         self.timers.stop(Timer::Stream(id));
-        self.conns.remove(&id)
+        let c = self.conns.remove(&id)?;
+        if c.role.is_hedged() && !c.connected {
+            self.end_hedges(id);
+        }
+        Some(c)
     }
 
     pub(super) fn abort(&mut self, id: StreamId) -> Option<Conn> {

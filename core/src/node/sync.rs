@@ -36,6 +36,15 @@ pub(super) struct SyncState {
     open: Option<StreamId>,
 }
 
+impl SyncState {
+    /// Another stream does the work of the first.
+    pub(super) fn takes_over(&mut self, first: StreamId, id: StreamId) {
+        if self.open == Some(first) {
+            self.open = Some(id);
+        }
+    }
+}
+
 impl Node {
     // ---- when ----
 

@@ -42,8 +42,12 @@ pub(super) enum Timer {
     Rejoin,
     /// A stream takes too long.
     Stream(StreamId),
+    /// A stream does not connect: try another one beside it.
+    Hedge(StreamId),
     /// Pick observers and open the missing watch streams.
     Watch,
+    /// An observed member has not pinged for too long.
+    Overdue(NodeId),
     /// Tell the observers that we are still there.
     Beat,
     /// Repeat an unconfirmed leave.

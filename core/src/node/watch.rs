@@ -49,12 +49,14 @@ pub(super) struct Watches {
     observed: BTreeMap<NodeId, StreamId>,
     retry: Duration,
     looks_left: u32,
+    /// Probes so far: every other one is for an observer.
+    pub(super) turn: usize,
 }
 
 impl Default for Watches {
     fn default() -> Self {
         let (observers, observed) = (BTreeMap::new(), BTreeMap::new());
-        Self { observers, observed, retry: RETRY.0, looks_left: LOOKS }
+        Self { observers, observed, retry: RETRY.0, looks_left: LOOKS, turn: 0 }
     }
 }
 
@@ -73,6 +75,16 @@ impl Node {
             matches!(self.conns.get(s).map(|c| &c.role), Some(Role::Watched { met: Some(_), .. }))
         };
         self.watches.observers.iter().filter(move |(_, s)| accepted(s)).map(|(id, _)| *id)
+    }
+
+    /// Does that member observe this one, or will soon?
+    pub(super) fn is_observer(&self, id: NodeId) -> bool {
+        self.watches.observers.contains_key(&id)
+    }
+
+    /// Is that member observed over an open stream?
+    pub(super) fn observes(&self, id: NodeId) -> bool {
+        self.watches.observed.contains_key(&id)
     }
 
     /// The members that should observe this one.
@@ -169,6 +181,7 @@ impl Node {
         }
         self.say(id, &[Message::Watching(self.sender())]);
         self.on_beat(now, id);
+        self.expect_ping(now, member);
     }
 
     /// The observed member is there.

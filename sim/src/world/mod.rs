@@ -189,6 +189,8 @@ pub struct World {
     is_small: bool,
     /// When topology last changed.
     topology_at: u64,
+    /// When the last step of the scenario was taken.
+    stepped_at: u64,
     /// Opens what any node sends, if nodes seal.
     ring: Option<Keyring>,
     record: bool,
@@ -246,6 +248,7 @@ impl World {
             keeps_history: scenario.lines.iter().any(replays),
             is_small: highest <= Self::SMALL,
             topology_at: 0,
+            stepped_at: 0,
             ring: if options.program.sealed || scenario.is_sealed() {
                 Self::all_keys()
             } else {

@@ -22,6 +22,7 @@ impl World {
         let action = action.clone();
         self.cause = self.say(0, Kind::Step, || action.to_string());
         self.dirty = true;
+        self.stepped_at = self.now;
         match &action {
             Action::Join { nodes, via } => self.join(nodes, via),
             Action::Partition { groups } => {

@@ -13,7 +13,7 @@ use crate::{
 
 /// How often a `within` is looked at.
 const POLL_NS: u64 = 20_000_000;
-/// Every node is watched again within this of the last fault.
+/// Every node is watched again within this of the last step and the end of its effects.
 const WATCHED_NS: u64 = 30_000_000_000;
 
 /// One line that is checked over a span of time.
@@ -338,7 +338,7 @@ impl World {
 
     /// Where it has been quiet, every node must be watched by as many as it wants.
     pub(super) fn check_observers(&mut self) {
-        let since = self.hosts.iter().map(|h| h.well_since).fold(self.topology_at, u64::max);
+        let since = self.hosts.iter().map(|h| h.well_since).fold(self.stepped_at, u64::max);
         if self.now < since.saturating_add(WATCHED_NS) || self.converged(0).is_err() {
             return;
         }
