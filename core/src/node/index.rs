@@ -6,6 +6,29 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::random::Random;
+use crate::identity::NodeId;
+
+/// What spreads ids over an index; each node has its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread([u64; 2]);
+
+impl Spread {
+    pub(super) fn new(rng: &mut Random) -> Self {
+        Self([rng.u64() | 1, rng.u64() | 1])
+    }
+
+    pub(super) fn hash(self, id: NodeId) -> u32 {
+        let (a, b) = id.as_bytes().split_at(8);
+        let word = |b: &[u8]| b.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let [k0, k1] = self.0;
+        let (x, y) = (word(a).wrapping_mul(k0), word(b).wrapping_mul(k1));
+        let mixed = (x ^ x >> 32).wrapping_mul(k1).wrapping_add(y ^ y >> 29).wrapping_mul(k0);
+        // The highest bits depend on all others.
+        (mixed >> 32) as u32
+    }
+}
+
 /// Nothing is here.
 const EMPTY: u32 = u32::MAX;
 
@@ -34,6 +57,11 @@ impl Index {
             at = (at + 1) & mask;
             (slot != EMPTY).then_some(slot)
         })
+    }
+
+    /// Where a search under this hash begins: nothing, if nothing is there.
+    pub(super) fn first(&self, hash: u32) -> Option<u32> {
+        self.places.get(hash as usize & self.mask()).copied().filter(|s| *s != EMPTY)
     }
 
     /// Adds a slot that is not there. `hash_of` tells the hash of any slot that is.

@@ -10,13 +10,14 @@
 //! who understands what; `keyring` changes keys on all members; `replies` bounds what strangers are
 //! told, `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and
 //! `upkeep` are the rest of a member's life; `user` and `query` carry what applications say;
-//! `table`, `index`, `queue` and `timers` are the data.
+//! `table`, `index`, `peers`, `few`, `queue` and `timers` are the data.
 
 mod bootstrap;
 mod claims;
 mod degraded;
 mod differences;
 mod drain;
+mod few;
 mod flap;
 mod gossip;
 mod hearsay;
@@ -24,6 +25,7 @@ mod index;
 mod keyring;
 mod leave;
 mod names;
+mod peers;
 mod probe;
 mod query;
 mod queue;
@@ -149,7 +151,7 @@ pub struct Node {
     state: LocalState,
     table: table::Table,
     suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
-    probes: BTreeMap<Cookie, probe::Probe>,
+    probes: few::Few<Cookie, probe::Probe>,
     relays: BTreeMap<Cookie, relay::Relay>,
     conns: BTreeMap<StreamId, streams::Conn>,
     streams_opened: u64,
@@ -166,6 +168,8 @@ pub struct Node {
     queue: queue::Queue,
     /// Claims that came lately, decoded.
     memo: wire::Memo,
+    /// Room for those of the datagram at hand.
+    claims: Vec<Arc<Packed>>,
     user: user::User,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
@@ -208,6 +212,7 @@ impl Node {
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
         let table = table::Table::new(&mut rng);
+        let vivaldi = vivaldi::Vivaldi::new(table.spread());
         let mut node = Self {
             table,
             bootstrap: bootstrap::Bootstrap::new(durable.id, config.role, memory, fresh, bug),
@@ -216,7 +221,7 @@ impl Node {
             me,
             state: LocalState::Starting,
             suspicions: BTreeMap::new(),
-            probes: BTreeMap::new(),
+            probes: few::Few::default(),
             relays: BTreeMap::new(),
             conns: BTreeMap::new(),
             streams_opened: 0,
@@ -228,9 +233,10 @@ impl Node {
             notes: Notes::default(),
             leaving: None,
             rejoin,
-            vivaldi: vivaldi::Vivaldi::default(),
+            vivaldi,
             queue: queue::Queue::default(),
             memo: wire::Memo::default(),
+            claims: Vec::new(),
             user: user::User::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
@@ -276,10 +282,11 @@ impl Node {
             }
         };
         self.begin_replies(now, bytes.len());
+        let mut claims = core::mem::take(&mut self.claims);
         for b in wire::bodies(&body) {
             if let Ok((wire::CLAIM, body)) = b {
                 match self.memo.decode(body) {
-                    Ok(c) => self.learn(now, &c, claims::Origin::Packet(from)),
+                    Ok(c) => claims.push(c),
                     Err(_) => {
                         self.stats.count(Counter::DropMalformed);
                         break;
@@ -287,6 +294,7 @@ impl Node {
                 }
                 continue;
             }
+            self.learn_claims(now, from, &mut claims);
             match b.and_then(|(tag, body)| Message::decode(tag, body)) {
                 Ok(Some(m)) => self.on_message(now, from, m),
                 Ok(None) => self.stats.count(Counter::UnknownTag),
@@ -296,8 +304,18 @@ impl Node {
                 }
             }
         }
+        self.learn_claims(now, from, &mut claims);
+        self.claims = claims;
         self.envelope.recycle(body);
         self.finish();
+    }
+
+    /// Claims of a datagram, in order.
+    fn learn_claims(&mut self, now: Instant, from: SocketAddr, claims: &mut Vec<Arc<Packed>>) {
+        self.table.touch(claims);
+        for c in claims.drain(..) {
+            self.learn(now, &c, claims::Origin::Packet(from));
+        }
     }
 
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {

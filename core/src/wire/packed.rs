@@ -12,11 +12,13 @@ use super::{
     message::{MessageError, encode},
     strict,
 };
-use crate::{bounded::BoundedBytes, digest, record::Claim};
+use crate::{bounded::BoundedBytes, digest, identity::NodeId, record::Claim};
 
 /// A claim, its only encoding, and what the member list derives from it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packed {
+    /// As in the record, which is elsewhere in memory.
+    id: NodeId,
     claim: Claim,
     body: Box<[u8]>,
     pub(crate) fingerprint: digest::Fingerprint,
@@ -43,7 +45,13 @@ impl Packed {
     fn with_body(claim: Claim, body: &[u8]) -> Arc<Self> {
         let fingerprint = digest::fingerprint(claim.id(), claim.version(), claim.state());
         let name_key = digest::name_key(&claim.record.name);
-        Arc::new(Self { claim, body: body.into(), fingerprint, name_key })
+        let id = claim.id();
+        Arc::new(Self { id, claim, body: body.into(), fingerprint, name_key })
+    }
+
+    /// The member it is about.
+    pub const fn id(&self) -> NodeId {
+        self.id
     }
 
     /// The encoding, without tag and length.
