@@ -464,6 +464,11 @@ impl Node {
         Local { record: Arc::clone(&self.me), state: self.state }
     }
 
+    /// What this node publishes.
+    pub fn record(&self) -> &Record {
+        &self.me
+    }
+
     /// Rises whenever [`Node::members`] or [`Node::local`] changes.
     pub const fn revision(&self) -> u64 {
         self.revision

@@ -12,6 +12,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
     index::{Index, Spread},
@@ -36,6 +37,8 @@ pub(super) struct Table {
     ids: Index,
     names: Index,
     spread: Spread,
+    /// The slot that was looked for last: it is often the next one, too.
+    recent: AtomicU32,
     live: Vec<u32>,
     dead: Vec<u32>,
     /// Where in `live` or `dead` a slot stands.
@@ -106,7 +109,7 @@ impl Table {
         for part in claims.chunks(32) {
             let mut slots = [0; 32];
             for (slot, c) in slots.iter_mut().zip(part) {
-                *slot = self.ids.first(self.hash(c.id())).unwrap_or(0);
+                *slot = self.ids.all(self.hash(c.id())).next().unwrap_or(0);
             }
             let at = |s: &u32| self.at(*s).map_or(0, |e| Arc::as_ptr(e) as usize);
             read ^= slots[..part.len()].iter().map(at).fold(0, |all, x| all ^ x);
@@ -115,7 +118,14 @@ impl Table {
     }
 
     fn slot_of(&self, id: NodeId) -> Option<u32> {
-        self.ids.find(self.hash(id), |s| self.at(s).is_some_and(|e| e.id() == id))
+        let is = |s: u32| self.at(s).is_some_and(|e| e.id() == id);
+        let recent = self.recent.load(Ordering::Relaxed);
+        if is(recent) {
+            return Some(recent);
+        }
+        let slot = self.ids.find(self.hash(id), is)?;
+        self.recent.store(slot, Ordering::Relaxed);
+        Some(slot)
     }
 
     fn at(&self, slot: u32) -> Option<&Entry> {
@@ -318,6 +328,7 @@ impl Table {
             while let Some(&slot) = self.probe_order.get(self.probe_next) {
                 self.probe_next += 1;
                 if let Some(e) = self.at(slot).filter(|e| e.is_live()) {
+                    self.recent.store(slot, Ordering::Relaxed);
                     return Some(e.id());
                 }
             }
