@@ -1,7 +1,7 @@
 //! What goes out: datagrams are intents until the driver asks for them, so that the newest state
 //! leaves; streams, disk and events wait in order. Every queue has a cap, and counts what it drops.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::net::SocketAddr;
 
 use super::Node;
@@ -30,7 +30,13 @@ pub(super) enum Outgoing {
 }
 
 /// Places that an empty queue keeps.
-const QUIET: usize = 64;
+const QUIET: usize = 16;
+
+/// What comes next goes where the last things were, not once around the whole ring.
+fn begin_anew<T>(empty: &mut VecDeque<T>) {
+    empty.clear();
+    empty.shrink_to(QUIET);
+}
 
 impl Node {
     /// Writes the next datagram into `buf`, which is cleared first.
@@ -47,7 +53,7 @@ impl Node {
             self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
             return Some(Transmit { to, len: buf.len() });
         }
-        self.out.shrink_to(QUIET);
+        begin_anew(&mut self.out);
         None
     }
 
@@ -103,7 +109,10 @@ impl Node {
 
     /// What to do with streams, in order.
     pub fn poll_stream(&mut self) -> Option<StreamAction> {
-        self.stream_out.pop_front()
+        self.stream_out.pop_front().or_else(|| {
+            begin_anew(&mut self.stream_out);
+            None
+        })
     }
 
     /// The newest state to be persisted, if it has not been taken yet.
@@ -115,7 +124,7 @@ impl Node {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| {
             // A mass join leaves no memory behind.
-            self.events.shrink_to(QUIET);
+            begin_anew(&mut self.events);
             let count = core::mem::take(&mut self.events_lost);
             (count > 0).then_some(Event::Lost { count })
         })

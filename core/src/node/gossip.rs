@@ -35,7 +35,10 @@ impl Node {
     pub(super) fn heard_again(&mut self, id: NodeId) {
         if self.cfg.tuning.count_hearing && self.queue.len() > 0 {
             let told = u32::try_from(2 * self.cfg.tuning.gossip_fanout).unwrap_or(u32::MAX);
-            self.queue.heard(id, told, self.tellings());
+            // In a mass join nothing is told more often, and there is nothing to look for.
+            if self.queue.has_told(told) {
+                self.queue.heard(id, told, self.tellings());
+            }
         }
     }
 

@@ -8,13 +8,10 @@
 //! and only that: a word of its own on a stream, a higher version, or somebody who met it and
 //! declares it failed, counts.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
-use super::{Node, Outgoing};
+use super::{Node, Outgoing, table::Table};
 use crate::{
     identity::{NodeId, Version},
     output::Event,
@@ -33,24 +30,66 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Members that are contacted again after they were taken off the list.
 const DROPPED: usize = 64;
 
+/// Was a member met since it is held live? By slot: a byte each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Meeting {
+    /// It was, or it is not live.
+    #[default]
+    Met,
+    /// Not yet, and it was not known before.
+    Unmet,
+    /// Not yet; it was held dead before.
+    Back,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Hearsay {
-    /// Live members that were not met since they are held live; `true`: held dead before.
-    unmet: BTreeMap<NodeId, bool>,
-    /// Who was looked at last.
-    looked: Option<NodeId>,
+    /// Of the member in each slot; slots beyond the end: `Met`.
+    meetings: Vec<Meeting>,
+    /// Slots that are not `Met`.
+    unmet: usize,
     /// Whom nobody reached, where and since when: there may have been a cut between us.
     dropped: VecDeque<(NodeId, SocketAddr, Instant)>,
 }
 
 impl Hearsay {
     /// Is it known by what others say only?
-    pub(super) fn is_unmet(&self, id: NodeId) -> bool {
-        self.unmet.contains_key(&id)
+    pub(super) fn is_unmet(&self, table: &Table, id: NodeId) -> bool {
+        self.meeting(table, id) != Meeting::Met
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.unmet.is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.unmet == 0
+    }
+
+    fn meeting(&self, table: &Table, id: NodeId) -> Meeting {
+        if self.unmet == 0 {
+            return Meeting::Met;
+        }
+        let slot = table.find(id).map(|x| x.0 as usize);
+        slot.and_then(|s| self.meetings.get(s).copied()).unwrap_or_default()
+    }
+
+    fn set(&mut self, table: &Table, id: NodeId, to: Meeting) {
+        if self.unmet == 0 && to == Meeting::Met {
+            return;
+        }
+        let Some((slot, _)) = table.find(id) else { return };
+        let slot = slot as usize;
+        if self.meetings.len() <= slot {
+            if to == Meeting::Met {
+                return;
+            }
+            let more = slot + 1 - self.meetings.len();
+            self.meetings.reserve_exact(more.max(slot / 8));
+            self.meetings.resize(slot + 1, Meeting::Met);
+        }
+        let was = core::mem::replace(&mut self.meetings[slot], to);
+        self.unmet += usize::from(to != Meeting::Met);
+        self.unmet -= usize::from(was != Meeting::Met);
+        if self.unmet == 0 {
+            self.meetings = Vec::new();
+        }
     }
 }
 
@@ -58,19 +97,21 @@ impl Node {
     /// What is believed of a member changed; `was`: its state before.
     pub(super) fn heard_of(&mut self, id: NodeId, was: Option<State>, is: State) {
         if !is.is_live() {
-            self.notes.hearsay.unmet.remove(&id);
+            self.forget_hearsay(id);
         } else if !was.is_some_and(State::is_live) {
-            self.notes.hearsay.unmet.insert(id, was.is_some());
+            let meeting = if was.is_some() { Meeting::Back } else { Meeting::Unmet };
+            self.notes.hearsay.set(&self.table, id, meeting);
         }
     }
 
     /// It answered.
     pub(super) fn met(&mut self, id: NodeId) {
-        self.notes.hearsay.unmet.remove(&id);
+        self.forget_hearsay(id);
     }
 
+    /// Before it leaves the table.
     pub(super) fn forget_hearsay(&mut self, id: NodeId) {
-        self.notes.hearsay.unmet.remove(&id);
+        self.notes.hearsay.set(&self.table, id, Meeting::Met);
     }
 
     /// Somebody speaks for itself on a stream that comes from its address.
@@ -86,37 +127,39 @@ impl Node {
         }
     }
 
-    /// Whom to look at before the round's next member, if anybody: in the order of ids, beginning
-    /// at our own, so that not all look at the same one.
+    /// Whom to look at before the round's next member, if anybody: the next one after a random
+    /// slot, so that not all look at the same one.
     pub(super) fn next_unmet(&mut self) -> Option<NodeId> {
-        if self.notes.hearsay.unmet.is_empty() {
+        if self.notes.hearsay.is_empty() {
             return None;
         }
         if self.rng.below(self.table.live_count() + 1) >= FIRST_LOOKS {
             return None;
         }
-        let after = self.notes.hearsay.looked.unwrap_or(self.me.id);
-        let later = (core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded);
-        let unmet = &self.notes.hearsay.unmet;
-        let next = unmet.range(later).next().or_else(|| unmet.first_key_value());
-        self.notes.hearsay.looked = next.map(|(id, _)| *id);
-        self.notes.hearsay.looked
+        let all = &self.notes.hearsay.meetings;
+        let first = self.rng.below(all.len());
+        let unmet = |m: &Meeting| *m != Meeting::Met;
+        let (before, after) = all.split_at(first);
+        let later = after.iter().position(unmet).map(|at| first + at);
+        let slot = later.or_else(|| before.iter().position(unmet))?;
+        self.table.id_at(u32::try_from(slot).ok()?)
     }
 
     /// How much longer a suspicion of this member runs.
     pub(super) fn hearsay_grace(&self, id: NodeId) -> Duration {
-        let told_only = self.notes.hearsay.unmet.get(&id) == Some(&false);
+        let told_only = self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet;
         if told_only { GRACE } else { Duration::ZERO }
     }
 
     /// A suspicion has run out. If its member was never met and not known before, there was only
     /// talk of it: it is taken off the list. `false`: it has failed.
     pub(super) fn disbelieve(&mut self, now: Instant, id: NodeId) -> bool {
-        if self.notes.hearsay.unmet.get(&id) != Some(&false) || self.broken(Bug::HearsayBelieved) {
+        let told_only = self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet;
+        if !told_only || self.broken(Bug::HearsayBelieved) {
             return false;
         }
+        self.forget_hearsay(id);
         let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) else { return false };
-        self.notes.hearsay.unmet.remove(&id);
         self.vivaldi.forget(id);
         self.forget_degraded(id);
         self.queue.forget(id);

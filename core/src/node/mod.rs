@@ -10,7 +10,7 @@
 //! who understands what; `keyring` changes keys on all members; `replies` bounds what strangers are
 //! told, `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and
 //! `upkeep` are the rest of a member's life; `user` and `query` carry what applications say;
-//! `table`, `index`, `queue` and `timers` are the data.
+//! `table`, `index`, `peers`, `few`, `queue` and `timers` are the data.
 
 mod bootstrap;
 mod cadence;
@@ -18,6 +18,7 @@ mod claims;
 mod degraded;
 mod differences;
 mod drain;
+mod few;
 mod flap;
 mod gossip;
 mod hearsay;
@@ -26,6 +27,7 @@ mod index;
 mod keyring;
 mod leave;
 mod names;
+mod peers;
 mod probe;
 mod query;
 mod queue;
@@ -151,7 +153,7 @@ pub struct Node {
     state: LocalState,
     table: table::Table,
     suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
-    probes: BTreeMap<Cookie, probe::Probe>,
+    probes: few::Few<Cookie, probe::Probe>,
     relays: BTreeMap<Cookie, relay::Relay>,
     conns: BTreeMap<StreamId, streams::Conn>,
     streams_opened: u64,
@@ -168,6 +170,8 @@ pub struct Node {
     queue: queue::Queue,
     /// Claims that came lately, decoded.
     memo: wire::Memo,
+    /// Room for those of the datagram at hand.
+    claims: Vec<Arc<Packed>>,
     user: user::User,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
@@ -210,6 +214,7 @@ impl Node {
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
         let table = table::Table::new(&mut rng);
+        let vivaldi = vivaldi::Vivaldi::new(table.spread());
         let mut node = Self {
             table,
             bootstrap: bootstrap::Bootstrap::new(durable.id, config.role, memory, fresh, bug),
@@ -218,7 +223,7 @@ impl Node {
             me,
             state: LocalState::Starting,
             suspicions: BTreeMap::new(),
-            probes: BTreeMap::new(),
+            probes: few::Few::default(),
             relays: BTreeMap::new(),
             conns: BTreeMap::new(),
             streams_opened: 0,
@@ -230,9 +235,10 @@ impl Node {
             notes: Notes::default(),
             leaving: None,
             rejoin,
-            vivaldi: vivaldi::Vivaldi::default(),
+            vivaldi,
             queue: queue::Queue::default(),
             memo: wire::Memo::default(),
+            claims: Vec::new(),
             user: user::User::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: REPLIES_PER_TICK,
@@ -278,10 +284,11 @@ impl Node {
             }
         };
         self.begin_replies(now, bytes.len());
+        let mut claims = core::mem::take(&mut self.claims);
         for b in wire::bodies(&body) {
             if let Ok((wire::CLAIM, body)) = b {
                 match self.memo.decode(body) {
-                    Ok(c) => self.learn(now, &c, claims::Origin::Packet(from)),
+                    Ok(c) => claims.push(c),
                     Err(_) => {
                         self.stats.count(Counter::DropMalformed);
                         break;
@@ -289,6 +296,7 @@ impl Node {
                 }
                 continue;
             }
+            self.learn_claims(now, from, &mut claims);
             match b.and_then(|(tag, body)| Message::decode(tag, body)) {
                 Ok(Some(m)) => self.on_message(now, from, m),
                 Ok(None) => self.stats.count(Counter::UnknownTag),
@@ -298,8 +306,18 @@ impl Node {
                 }
             }
         }
+        self.learn_claims(now, from, &mut claims);
+        self.claims = claims;
         self.envelope.recycle(body);
         self.finish();
+    }
+
+    /// Claims of a datagram, in order.
+    fn learn_claims(&mut self, now: Instant, from: SocketAddr, claims: &mut Vec<Arc<Packed>>) {
+        self.table.touch(claims);
+        for c in claims.drain(..) {
+            self.learn(now, &c, claims::Origin::Packet(from));
+        }
     }
 
     fn on_message(&mut self, now: Instant, from: SocketAddr, m: Message) {
@@ -448,6 +466,11 @@ impl Node {
     /// This node.
     pub fn local(&self) -> Local {
         Local { record: Arc::clone(&self.me), state: self.state }
+    }
+
+    /// What this node publishes.
+    pub fn record(&self) -> &Record {
+        &self.me
     }
 
     /// Rises whenever [`Node::members`] or [`Node::local`] changes.

@@ -45,6 +45,8 @@ pub(super) struct Names {
     earlier: u32,
     /// A member with an earlier turn at our name; an answer of it settles the matter.
     senior: Option<NodeId>,
+    /// A join may wait (see [`Role::AwaitName`]); else there is no need to look for one.
+    holding: bool,
 }
 
 impl Node {
@@ -101,9 +103,13 @@ impl Node {
 
     /// A member answered: it lives, and keeps its name.
     pub(super) fn holder_answered(&mut self, now: Instant, id: NodeId) {
-        let waiting: Vec<StreamId> = self.waiting_for(id).collect();
-        for stream in waiting {
-            self.refuse_name(stream);
+        if self.notes.names.holding {
+            let waiting: Vec<StreamId> = self.waiting_for(id).collect();
+            for stream in waiting {
+                self.refuse_name(stream);
+            }
+            let waits = |c: &Conn| matches!(c.role, Role::AwaitName { .. });
+            self.notes.names.holding = self.conns.values().any(waits);
         }
         if self.notes.names.senior != Some(id)
             || self.state != LocalState::Running
@@ -131,6 +137,7 @@ impl Node {
     pub(super) fn hold_join(&mut self, now: Instant, id: StreamId, h: Hello, holder: NodeId) {
         let Some(c) = self.conns.get_mut(&id) else { return };
         c.role = Role::AwaitName { hello: Box::new(h), holder, held: 0 };
+        self.notes.names.holding = true;
         self.stats.count(Counter::JoinsHeld);
         self.timers.set(Timer::Stream(id), now + HOLDER_WAIT);
         self.start_probe(now, holder, Kind::Verify);

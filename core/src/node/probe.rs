@@ -149,7 +149,7 @@ impl Node {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
         };
         let hearsay = &self.notes.hearsay;
-        let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(*id);
+        let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(table, *id);
         let mut helpers = table.random_live(&mut self.rng, k, met);
         if helpers.len() < k && !hearsay.is_empty() {
             // Better somebody only heard of than nobody.
@@ -219,7 +219,7 @@ impl Node {
                 None => Message::Ack(ack),
             };
         // News is for those that were met.
-        let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(*id));
+        let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(&self.table, *id));
         self.answer(from, message, trusted);
         self.tell_sender(from, p.from);
         if known.is_some() {

@@ -103,6 +103,11 @@ impl Queue {
         self.link_first(at);
     }
 
+    /// Is there anything that was told so often?
+    pub(super) fn has_told(&self, told: u32) -> bool {
+        self.levels.iter().skip(told as usize).any(|l| l.first != NIL)
+    }
+
     /// Somebody told us what we are telling: one telling less is needed from us, once it was told
     /// `told` times.
     pub(super) fn heard(&mut self, id: NodeId, told: u32, limit: u32) {

@@ -12,8 +12,12 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{index::Index, random::Random};
+use super::{
+    index::{Index, Spread},
+    random::Random,
+};
 use crate::{
     digest::{Digest, name_key},
     identity::{Name, NodeId, Version},
@@ -32,8 +36,9 @@ pub(super) struct Table {
     free: Vec<u32>,
     ids: Index,
     names: Index,
-    /// What spreads ids over the index; drawn by each node.
-    hash_keys: [u64; 2],
+    spread: Spread,
+    /// The slot that was looked for last: it is often the next one, too.
+    recent: AtomicU32,
     live: Vec<u32>,
     dead: Vec<u32>,
     /// Where in `live` or `dead` a slot stands.
@@ -85,28 +90,49 @@ fn push<T>(v: &mut Vec<T>, x: T) {
 
 impl Table {
     pub(super) fn new(rng: &mut Random) -> Self {
-        Self { hash_keys: [rng.u64() | 1, rng.u64() | 1], ..Self::default() }
+        Self { spread: Spread::new(rng), ..Self::default() }
     }
 
     fn hash(&self, id: NodeId) -> u32 {
-        let (a, b) = id.as_bytes().split_at(8);
-        let word = |b: &[u8]| b.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-        let [k0, k1] = self.hash_keys;
-        let (x, y) = (word(a).wrapping_mul(k0), word(b).wrapping_mul(k1));
-        let mixed = (x ^ x >> 32).wrapping_mul(k1).wrapping_add(y ^ y >> 29).wrapping_mul(k0);
-        // The highest bits depend on all others.
-        (mixed >> 32) as u32
+        self.spread.hash(id)
+    }
+
+    /// What spreads ids over the indices of this node.
+    pub(super) const fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// Reads what finding these members reads, all at once: the memory of many nodes is in no
+    /// cache, and reads that wait for nothing wait together. Changes nothing.
+    pub(super) fn touch(&self, claims: &[Entry]) {
+        let mut read = 0;
+        for part in claims.chunks(32) {
+            let mut slots = [0; 32];
+            for (slot, c) in slots.iter_mut().zip(part) {
+                *slot = self.ids.all(self.hash(c.id())).next().unwrap_or(0);
+            }
+            let at = |s: &u32| self.at(*s).map_or(0, |e| Arc::as_ptr(e) as usize);
+            read ^= slots[..part.len()].iter().map(at).fold(0, |all, x| all ^ x);
+        }
+        core::hint::black_box(read);
     }
 
     fn slot_of(&self, id: NodeId) -> Option<u32> {
-        self.ids.find(self.hash(id), |s| self.at(s).is_some_and(|e| e.id() == id))
+        let is = |s: u32| self.at(s).is_some_and(|e| e.id() == id);
+        let recent = self.recent.load(Ordering::Relaxed);
+        if is(recent) {
+            return Some(recent);
+        }
+        let slot = self.ids.find(self.hash(id), is)?;
+        self.recent.store(slot, Ordering::Relaxed);
+        Some(slot)
     }
 
     fn at(&self, slot: u32) -> Option<&Entry> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    fn id_at(&self, slot: u32) -> Option<NodeId> {
+    pub(super) fn id_at(&self, slot: u32) -> Option<NodeId> {
         self.at(slot).map(|e| e.id())
     }
 
@@ -302,6 +328,7 @@ impl Table {
             while let Some(&slot) = self.probe_order.get(self.probe_next) {
                 self.probe_next += 1;
                 if let Some(e) = self.at(slot).filter(|e| e.is_live()) {
+                    self.recent.store(slot, Ordering::Relaxed);
                     return Some(e.id());
                 }
             }

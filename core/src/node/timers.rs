@@ -1,6 +1,13 @@
 //! What the node waits for: one deadline per timer, and a paused process shifts them all.
+//!
+//! Most nodes wait for a dozen things, which stand sorted in one piece of memory; a node that waits
+//! for many (a mass join, a mass failure) keeps them in trees meanwhile.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::time::Duration;
 
 use crate::{event::EventId, identity::NodeId, output::StreamId, time::Instant, wire::Cookie};
@@ -72,38 +79,90 @@ pub(super) enum Timer {
     NameFree,
 }
 
+/// More deadlines than this are kept in trees, until they are fewer than the second.
+const FEW: (usize, usize) = (48, 16);
+
 #[derive(Debug, Default)]
 pub(super) struct Timers {
+    /// The latest first. Empty while there are trees.
+    few: Vec<(Instant, Timer)>,
+    many: Option<Box<Many>>,
+}
+
+#[derive(Debug, Default)]
+struct Many {
     due: BTreeSet<(Instant, Timer)>,
     at: BTreeMap<Timer, Instant>,
 }
 
-impl Timers {
-    /// Sets or moves a deadline.
-    pub(super) fn set(&mut self, t: Timer, at: Instant) {
+impl Many {
+    fn set(&mut self, t: Timer, at: Instant) {
         if let Some(old) = self.at.insert(t, at) {
             self.due.remove(&(old, t));
         }
         self.due.insert((at, t));
     }
+}
+
+impl Timers {
+    fn at(&self, t: Timer) -> Option<Instant> {
+        match &self.many {
+            Some(m) => m.at.get(&t).copied(),
+            None => self.few.iter().find(|x| x.1 == t).map(|x| x.0),
+        }
+    }
+
+    /// Sets or moves a deadline.
+    pub(super) fn set(&mut self, t: Timer, at: Instant) {
+        if let Some(m) = &mut self.many {
+            m.set(t, at);
+            return;
+        }
+        if let Some(old) = self.few.iter().position(|x| x.1 == t) {
+            self.few.remove(old);
+        }
+        let place = self.few.partition_point(|x| *x > (at, t));
+        self.few.insert(place, (at, t));
+        if self.few.len() > FEW.0 {
+            let mut many = Many::default();
+            self.few.drain(..).for_each(|(at, t)| many.set(t, at));
+            self.many = Some(Box::new(many));
+        }
+    }
 
     /// Sets a deadline unless one is set.
     pub(super) fn set_if_idle(&mut self, t: Timer, at: Instant) {
-        if !self.at.contains_key(&t) {
+        if self.at(t).is_none() {
             self.set(t, at);
         }
     }
 
     /// Sets a deadline, or moves it forward.
     pub(super) fn set_earlier(&mut self, t: Timer, at: Instant) {
-        if self.at.get(&t).is_none_or(|&old| at < old) {
+        if self.at(t).is_none_or(|old| at < old) {
             self.set(t, at);
         }
     }
 
     pub(super) fn stop(&mut self, t: Timer) {
-        if let Some(old) = self.at.remove(&t) {
-            self.due.remove(&(old, t));
+        match &mut self.many {
+            Some(m) => {
+                if let Some(old) = m.at.remove(&t) {
+                    m.due.remove(&(old, t));
+                }
+                self.are_few_again();
+            }
+            None => {
+                if let Some(old) = self.few.iter().position(|x| x.1 == t) {
+                    self.few.remove(old);
+                }
+            }
+        }
+    }
+
+    fn are_few_again(&mut self) {
+        if let Some(m) = self.many.take_if(|m| m.due.len() < FEW.1) {
+            self.few = m.due.into_iter().rev().collect();
         }
     }
 
@@ -112,25 +171,28 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.due.first().map(|d| d.0)
+        match &self.many {
+            Some(m) => m.due.first().map(|x| x.0),
+            None => self.few.last().map(|x| x.0),
+        }
     }
 
     /// Takes one timer that is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Timer> {
-        let &(at, t) = self.due.first()?;
-        if at > now {
+        if self.next()? > now {
             return None;
         }
-        self.due.pop_first();
-        self.at.remove(&t);
+        let Some(m) = &mut self.many else { return self.few.pop().map(|x| x.1) };
+        let (_, t) = m.due.pop_first()?;
+        m.at.remove(&t);
+        self.are_few_again();
         Some(t)
     }
 
     /// Puts all deadlines off.
     pub(super) fn shift(&mut self, gap: Duration) {
-        let all = core::mem::take(&mut self.at);
-        self.due.clear();
-        for (t, at) in all {
+        let m = self.many.take().map(|m| m.due).unwrap_or_default();
+        for (at, t) in core::mem::take(&mut self.few).into_iter().chain(m) {
             self.set(t, at + gap);
         }
     }
@@ -139,6 +201,7 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn one_deadline_per_timer_in_order() {
@@ -154,5 +217,49 @@ mod tests {
         assert_eq!(t.pop(s(20)), Some(Timer::Probe));
         t.stop(Timer::Gossip);
         assert_eq!((t.pop(s(99)), t.next()), (None, None));
+    }
+
+    proptest! {
+        /// Few or many: against a map.
+        #[test]
+        fn deadlines_come_in_order_however_many_they_are(
+            steps in prop::collection::vec((0u8..8, 0u64..90, 1u64..50), 0..400),
+        ) {
+            let s = |n| Instant::ZERO + Duration::from_secs(n);
+            let mut timers = Timers::default();
+            let mut model: BTreeMap<Timer, Instant> = BTreeMap::new();
+            for (what, n, at) in steps {
+                let t = Timer::ProbeEnd(n);
+                match what {
+                    0 => {
+                        timers.stop(t);
+                        model.remove(&t);
+                    }
+                    1 => {
+                        timers.set_if_idle(t, s(at));
+                        model.entry(t).or_insert(s(at));
+                    }
+                    2 => {
+                        timers.set_earlier(t, s(at));
+                        model.entry(t).and_modify(|x| *x = s(at).min(*x)).or_insert(s(at));
+                    }
+                    3 if at < 3 => {
+                        timers.shift(Duration::from_secs(1));
+                        model.values_mut().for_each(|x| *x = *x + Duration::from_secs(1));
+                    }
+                    4 => {
+                        let first = model.iter().map(|(t, at)| (*at, *t)).min();
+                        let due = first.filter(|x| x.0 <= s(at)).map(|x| x.1);
+                        prop_assert_eq!(timers.pop(s(at)), due);
+                        model.retain(|t, _| Some(*t) != due);
+                    }
+                    _ => {
+                        timers.set(t, s(at));
+                        model.insert(t, s(at));
+                    }
+                }
+                prop_assert_eq!(timers.next(), model.values().min().copied());
+            }
+        }
     }
 }

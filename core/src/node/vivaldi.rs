@@ -11,10 +11,10 @@
 //! of late too far (and for a quarter of that once we are sure), is never taken for surer than a
 //! tenth, and costs us little of our own certainty.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Node, random::Random};
+use super::{Node, index::Spread, peers::Peers, random::Random};
 use crate::{
     coordinate::{Coordinate, DIMENSIONS, MAX_ERROR_PPM, MAX_NS, MIN_HEIGHT_NS, Place, length},
     identity::NodeId,
@@ -47,11 +47,11 @@ struct Peer {
     place: Place,
     /// The last measurements, nanoseconds.
     rtts: [i64; FILTER],
-    measured: usize,
+    measured: u32,
 }
 
 /// Our coordinate, and those of the members that were heard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Vivaldi {
     own: Coordinate,
     /// What the last measurements were off by, nanoseconds.
@@ -59,25 +59,33 @@ pub(super) struct Vivaldi {
     /// How long they were, nanoseconds.
     rtts: [i64; WINDOW],
     next: usize,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: Peers<Peer>,
     revision: u64,
 }
 
 impl Vivaldi {
+    /// Knows nobody.
+    pub(super) fn new(spread: Spread) -> Self {
+        let own = Coordinate::default();
+        let (off, rtts) = ([0; WINDOW], [0; WINDOW]);
+        Self { own, off, rtts, next: 0, peers: Peers::new(spread), revision: 0 }
+    }
+
     /// The member said where it is.
     fn heard(&mut self, id: NodeId, place: Place) {
-        let fresh = Peer { place, rtts: [0; FILTER], measured: 0 };
-        self.peers.entry(id).or_insert(fresh).place = place;
+        let fresh = || Peer { place, rtts: [0; FILTER], measured: 0 };
+        self.peers.entry(id, fresh).place = place;
         self.revision += 1;
     }
 
-    /// A round trip to a member that is at `other`.
+    /// A round trip to a member that is at `other`, and said so.
     fn measured(&mut self, rng: &mut Random, id: NodeId, other: &Coordinate, rtt_ns: i64) {
-        let Some(p) = self.peers.get_mut(&id) else { return };
-        p.rtts[p.measured % FILTER] = rtt_ns.max(SHORTEST_NS);
-        p.measured += 1;
+        let fresh = || Peer { place: Place::from(other), rtts: [0; FILTER], measured: 0 };
+        let p = self.peers.entry(id, fresh);
+        p.rtts[p.measured as usize % FILTER] = rtt_ns.max(SHORTEST_NS);
+        p.measured = p.measured.saturating_add(1);
         let mut known = p.rtts;
-        let known = &mut known[..p.measured.min(FILTER)];
+        let known = &mut known[..FILTER.min(p.measured as usize)];
         known.sort_unstable();
         let rtt = known[known.len() / 2];
         self.rtts[self.next] = rtt;
@@ -138,7 +146,7 @@ impl Vivaldi {
 
     /// The member is no longer listed.
     pub(super) fn forget(&mut self, id: NodeId) {
-        self.peers.remove(&id);
+        self.peers.remove(id);
     }
 }
 
@@ -153,12 +161,16 @@ impl Node {
         if id == self.me.id {
             return Some(self.vivaldi.own);
         }
-        self.vivaldi.peers.get(&id)?.place.coordinate()
+        self.vivaldi.peers.get(id)?.place.coordinate()
     }
 
     /// All members that were heard, with where they are, in the order of their ids; not this node.
     pub fn coordinates(&self) -> impl Iterator<Item = (NodeId, Coordinate)> + '_ {
-        self.vivaldi.peers.iter().filter_map(|(id, p)| Some((*id, p.place.coordinate()?)))
+        let heard = self.vivaldi.peers.iter();
+        let mut all: Vec<_> =
+            heard.filter_map(|(id, p)| Some((id, p.place.coordinate()?))).collect();
+        all.sort_unstable_by_key(|x| x.0);
+        all.into_iter()
     }
 
     /// Rises whenever a coordinate changes. [`Node::revision`] does not.
@@ -218,7 +230,7 @@ mod tests {
         rtt: impl Fn(usize, usize) -> i64,
         at: impl Fn(usize, &Coordinate) -> Place,
     ) -> Vec<Vivaldi> {
-        let mut all: Vec<Vivaldi> = (0..n).map(|_| Vivaldi::default()).collect();
+        let mut all: Vec<Vivaldi> = (0..n).map(|_| Vivaldi::new(Spread::default())).collect();
         let mut rng = Random::new([9; 32]);
         for round in 0..rounds {
             for a in 0..n {
@@ -323,7 +335,7 @@ mod tests {
                 1..60,
             ),
         ) {
-            let mut v = Vivaldi::default();
+            let mut v = Vivaldi::new(Spread::default());
             let mut rng = Random::new([3; 32]);
             for (vec_us, height_us, adjustment_us, error, rtt) in said {
                 let place = Place { vec_us, height_us, adjustment_us, error };
@@ -342,7 +354,7 @@ mod tests {
             vec_us in prop::array::uniform8(-10_000_000i32..=10_000_000),
             rtt in 1000i64..=MS * 100,
         ) {
-            let mut v = Vivaldi::default();
+            let mut v = Vivaldi::new(Spread::default());
             let place = Place { vec_us, height_us: 10, adjustment_us: 0, error: 0 };
             let other = place.coordinate().unwrap();
             v.heard(id(1), place);

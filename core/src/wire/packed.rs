@@ -12,11 +12,13 @@ use super::{
     message::{MessageError, encode},
     strict,
 };
-use crate::{bounded::BoundedBytes, digest, record::Claim};
+use crate::{bounded::BoundedBytes, digest, identity::NodeId, record::Claim};
 
 /// A claim, its only encoding, and what the member list derives from it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packed {
+    /// As in the record, which is elsewhere in memory.
+    id: NodeId,
     claim: Claim,
     body: Box<[u8]>,
     pub(crate) fingerprint: digest::Fingerprint,
@@ -43,7 +45,13 @@ impl Packed {
     fn with_body(claim: Claim, body: &[u8]) -> Arc<Self> {
         let fingerprint = digest::fingerprint(claim.id(), claim.version(), claim.state());
         let name_key = digest::name_key(&claim.record.name);
-        Arc::new(Self { claim, body: body.into(), fingerprint, name_key })
+        let id = claim.id();
+        Arc::new(Self { id, claim, body: body.into(), fingerprint, name_key })
+    }
+
+    /// The member it is about.
+    pub const fn id(&self) -> NodeId {
+        self.id
     }
 
     /// The encoding, without tag and length.
@@ -114,8 +122,8 @@ impl ClaimList {
 /// Invariant: at most as many claims as it was made for.
 #[derive(Debug)]
 pub struct Memo {
-    /// A power of two of them, made when the first claim comes; the newest claim of a place
-    /// replaces the one before.
+    /// A power of two of them, in pairs, made when the first claim comes; a new claim of a pair
+    /// replaces the older one of the two.
     places: Vec<Option<Arc<Packed>>>,
     size: usize,
 }
@@ -126,7 +134,7 @@ impl Memo {
 
     /// Remembers at most `claims`, rounded up to a power of two.
     pub fn new(claims: usize) -> Self {
-        Self { places: Vec::new(), size: claims.clamp(1, 1 << 24).next_power_of_two() }
+        Self { places: Vec::new(), size: claims.clamp(2, 1 << 24).next_power_of_two() }
     }
 
     /// Decodes the body of a claim strictly, or finds it.
@@ -134,17 +142,18 @@ impl Memo {
     /// # Errors
     /// [`MessageError::Body`].
     pub fn decode(&mut self, body: &[u8]) -> Result<Arc<Packed>, MessageError> {
-        let at = place(body) & (self.size - 1);
-        match self.places.get(at) {
-            Some(Some(p)) if *p.body == *body => return Ok(Arc::clone(p)),
-            _ => {}
+        let at = place(body) & (self.size - 1) & !1;
+        for known in self.places.iter().skip(at).take(2).flatten() {
+            if *known.body == *body {
+                return Ok(Arc::clone(known));
+            }
         }
         let p = Packed::decode(body)?;
         if self.places.is_empty() {
             self.places.resize(self.size, None);
         }
-        if let Some(slot) = self.places.get_mut(at) {
-            *slot = Some(Arc::clone(&p));
+        if let Some([newer, older]) = self.places.get_mut(at..at + 2) {
+            *older = newer.replace(Arc::clone(&p));
         }
         Ok(p)
     }

@@ -29,8 +29,11 @@ impl World {
     /// Looks at what the server at `h` has on disk now, if that is new (S11).
     pub(super) fn checks_memory(&mut self, h: usize) {
         let Some(node) = &self.hosts[h].node else { return };
+        if !node.record().role.is_server() {
+            return;
+        }
         let (memory, local) = (node.bootstrap_memory(), node.local());
-        if !local.record.role.is_server() || self.hosts[h].memory.as_ref() == Some(memory) {
+        if self.hosts[h].memory.as_ref() == Some(memory) {
             return;
         }
         let memory = memory.clone();

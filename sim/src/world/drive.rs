@@ -344,28 +344,26 @@ impl World {
         while let Some(persist) = node.poll_persist() {
             self.persists(h, persist);
         }
-        loop {
-            let mut buffer = self.packets.buffer();
-            let Some(t) = node.poll_transmit(now, &mut buffer) else {
-                self.packets.recycle(buffer);
-                break;
-            };
+        let mut buffer = self.packets.buffer();
+        while let Some(t) = node.poll_transmit(now, &mut buffer) {
             buffer.truncate(t.len);
             datagrams += 1;
             largest = largest.max(buffer.len());
             if self.is_small {
-                let own = node.local().record.id;
+                let own = node.record().id;
                 let checked = invariants::own_claims(&label(), self.ring.as_ref(), own, &buffer);
                 self.check(h, checked);
             }
             if self.ring.is_some() && self.is_small {
                 self.genuine.insert(datagram_hash(&buffer));
             }
-            self.send(h, t.to, buffer);
+            let datagram = std::mem::replace(&mut buffer, self.packets.buffer());
+            self.send(h, t.to, datagram);
             if datagrams > self.limits.transmits + 2 * invariants::OUTPUTS_MAX {
                 break;
             }
         }
+        self.packets.recycle(buffer);
         while let Some(action) = node.poll_stream() {
             self.stream_action(h, action);
         }

@@ -227,7 +227,7 @@ impl World {
             hosts: (0..=highest).map(|n| Host::new(n, name(n), options.program.clock)).collect(),
             identities: Vec::new(),
             packets: datagram::Slab::default(),
-            memo: Memo::new((highest as usize * 8).max(1024)),
+            memo: Memo::new((highest as usize * 16).max(1024)),
             contents: Vec::new(),
             listing: Vec::new(),
             conns: stream::Conns::default(),
