@@ -40,7 +40,9 @@ impl Node {
 
     /// A regular probe was answered, but not so.
     pub(super) fn reached_by_others(&mut self, id: NodeId) {
-        if self.broken(Bug::DegradedUnseen) {
+        // Its answer may come after its leave: nobody doubts who is gone.
+        let live = self.table.get(id).is_some_and(|e| e.is_live());
+        if !live || self.broken(Bug::DegradedUnseen) {
             return;
         }
         let n = self.notes.degraded.0.entry(id).or_insert(0);

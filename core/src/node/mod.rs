@@ -262,6 +262,7 @@ impl Node {
         if matches!(self.state, LocalState::Starting | LocalState::Left) {
             return;
         }
+        self.envelope.sealer_mut().into_iter().for_each(|s| s.clock(now));
         let body = match self.envelope.open(bytes) {
             Ok(body) => body,
             Err(e) => {
