@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use sim::{
     world::{Options, Outcome},
 };
 
-use super::{Error, Under, seconds, shown, stopwatch};
+use super::{Error, Under, out::print_lines, seconds, shown, stopwatch};
 
 pub(super) fn read(path: &Path) -> Result<Scenario, Error> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -109,21 +109,6 @@ fn summary(path: &Path, o: &Outcome, wall: f64) {
             f.cause,
             f.message
         );
-    }
-}
-
-/// Prints lines until done or until nobody reads them any more.
-pub(super) fn print_lines(lines: impl Iterator<Item = String>) -> Result<(), Error> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    for line in lines {
-        match writeln!(out, "{line}") {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result.map_err(|e| e.to_string())?,
-        }
-    }
-    match out.flush() {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.to_string()),
-        _ => Ok(()),
     }
 }
 
