@@ -55,6 +55,7 @@ impl Node {
     }
 
     fn tell_degraded(&mut self, id: NodeId, degraded: bool) {
+        self.revision += 1;
         if let Some(record) = self.table.get(id).map(|e| Arc::clone(&e.record)) {
             self.event(Event::Degraded { record, degraded });
         }

@@ -68,7 +68,7 @@ use crate::{
 use drain::Outgoing;
 use random::Random;
 use timers::{Timer, Timers};
-pub(crate) use versions::SPOKEN;
+pub use versions::SPOKEN;
 
 /// Stronger claims sent back to whoever is behind, per gossip tick.
 const REPLIES_PER_TICK: u32 = 32;

@@ -12,7 +12,7 @@ use super::Node;
 use crate::{identity::NodeId, wire::Sender};
 
 /// Oldest and newest protocol version that this code speaks.
-pub(crate) const SPOKEN: (u8, u8) = (1, 2);
+pub const SPOKEN: (u8, u8) = (1, 2);
 /// From this version on an answer to a ping may say where the member is.
 pub(super) const PLACED_ACKS: u8 = 2;
 
