@@ -35,6 +35,7 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::HearsayBelieved, "hearsay/never-was.scn"),
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
+    (Bug::LiarFollowed, "coordinates/liar.scn"),
 ];
 
 /// Within so many seeds.

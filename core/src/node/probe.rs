@@ -231,6 +231,7 @@ impl Node {
         let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(*id));
         self.answer(from, message, trusted);
         self.tell_sender(from, p.from);
+        self.ask_for_voucher(now, from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
         }

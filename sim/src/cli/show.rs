@@ -178,7 +178,8 @@ pub(super) fn list(
         print_lines(VOCABULARY.iter().map(|(line, what)| format!("{line:<64} # {what}")))?;
         print_lines(GOALS.iter().map(|(name, what, _)| format!("goal {name:<20} {what}")))?;
     } else if faults {
-        print_lines(generate::FAULTS.iter().map(|(name, what)| format!("{name:<12} {what}")))?;
+        let kinds = generate::FAULTS.iter().chain(generate::EXTRAS);
+        print_lines(kinds.map(|(name, what)| format!("{name:<12} {what}")))?;
         print_lines(compare::CASES.iter().map(|(name, lines)| {
             format!("case {name:<18} {}", lines.trim_end().replace('\n', "; "))
         }))?;
