@@ -220,3 +220,19 @@ fn keys_are_random_and_completions_know_the_flags() {
         assert!(!out.contains("until-stdin-ends") && !out.contains("atlas"), "{shell}");
     }
 }
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    for args in [&["-h"][..], &["version"], &["keygen"], &["agent", "-h"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(args)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let out = child.wait_with_output().expect("the program ends");
+        assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(0), ""), "{args:?}");
+    }
+}

@@ -78,4 +78,10 @@ bugs! {
         "a member may fail and come back as often as it likes";
     DegradedUnseen = "degraded-unseen",
         "nobody minds a member that only others reach";
+    VersionIgnored = "version-ignored",
+        "a member is sent a message that its protocol version does not have";
+    RetagKeepsVersion = "retag-keeps-version",
+        "a member publishes other metadata without raising its version";
+    LiarFollowed = "liar-followed",
+        "a coordinate is taken as far off as it says it is";
 }

@@ -78,6 +78,15 @@ pub struct MemberJson<'a> {
 }
 
 impl<'a> MemberJson<'a> {
+    /// Says in a tag that this agent reaches the member through others or over streams only.
+    #[must_use]
+    pub(crate) fn noting_degraded(mut self, view: &View, m: &Member) -> Self {
+        if view.is_degraded(m) {
+            self.tags.insert("degraded", "true".to_owned());
+        }
+        self
+    }
+
     /// The member `m` of `view`.
     pub fn new(view: &View, m: &'a Member) -> Self {
         Self {

@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -78,6 +78,7 @@ pub struct View {
     by_name: BTreeMap<String, usize>,
     by_ip: BTreeMap<IpAddr, usize>,
     bootstrap: BootstrapStatus,
+    degraded: BTreeSet<NodeId>,
 }
 
 impl View {
@@ -99,8 +100,8 @@ impl View {
                 *ip = i;
             }
         }
-        let bootstrap = BootstrapStatus::default();
-        Self { index, local_id, label, members, by_name, by_ip, bootstrap }
+        let (bootstrap, degraded) = (BootstrapStatus::default(), BTreeSet::new());
+        Self { index, local_id, label, members, by_name, by_ip, bootstrap, degraded }
     }
 
     /// The same, with the members in another order; equal ones stay as they are.
@@ -122,6 +123,17 @@ impl View {
     #[must_use]
     pub fn with_bootstrap(self, bootstrap: BootstrapStatus) -> Self {
         Self { bootstrap, ..self }
+    }
+
+    /// The same, with the members that this agent reaches through others or over streams only.
+    #[must_use]
+    pub fn with_degraded(self, degraded: BTreeSet<NodeId>) -> Self {
+        Self { degraded, ..self }
+    }
+
+    /// Does this agent reach the member through others or over streams only?
+    pub fn is_degraded(&self, m: &Member) -> bool {
+        self.degraded.contains(&m.record.id)
     }
 
     /// The bootstrap quorum as this agent sees it.

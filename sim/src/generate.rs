@@ -5,6 +5,7 @@
 //! drawn is a valid scenario of the language.
 
 use crate::{
+    extras,
     keyed::{Draws, Purpose},
     scenario::{
         Action, ClockLine, Cluster, Condition, Direction, DiskFault, Drift, Expect, Factor, Held,
@@ -12,6 +13,8 @@ use crate::{
         Viewers,
     },
 };
+
+pub use crate::extras::KINDS as EXTRAS;
 
 /// The cluster has formed by then.
 const CHAOS_FROM_MS: u64 = 12_000;
@@ -296,6 +299,7 @@ impl Sketch {
     /// Everything works again, and whoever is there must know of whom is not.
     fn calm_down(&mut self) {
         self.at_ms += LONGEST_MS + 2_000;
+        let calm_from = Time::from_millis(self.at_ms);
         self.step(Action::Heal);
         self.step(Action::Disk { nodes: NodeSet::All, fault: DiskFault::Ok });
         let loss = if self.draws.percent(20) { self.draws.below(5) as u32 } else { 0 };
@@ -338,6 +342,8 @@ impl Sketch {
             }));
         }
         self.talk(calm, &sure);
+        let numbers = (self.first, self.nodes.max(self.most));
+        extras::add(self.seed, numbers, calm_from, &mut self.lines);
     }
 
     /// In some scenarios applications talk: in the chaos, where no event may be told twice, and

@@ -46,6 +46,8 @@ pub enum Purpose {
     Draw,
     /// What applications say in a sweep.
     Traffic,
+    /// What is added to a sweep's scenario last.
+    Extra,
 }
 
 /// The source of all decisions of one run.

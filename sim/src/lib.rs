@@ -14,6 +14,7 @@ pub mod clock;
 pub mod compare;
 pub mod corpus;
 pub mod disk;
+mod extras;
 pub mod generate;
 mod hostile;
 pub mod invariants;

@@ -36,6 +36,7 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),
+    (Bug::LiarFollowed, "coordinates/liar.scn"),
 ];
 
 /// Within so many seeds.

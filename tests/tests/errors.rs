@@ -179,6 +179,7 @@ fn every_start_refusal() {
         (&[data, bind, "-advertise=0.0.0.0"], "advertise_addr cannot be 0.0.0.0"),
         (&[data, "-bind=::1", "-advertise=::"], "advertise_addr cannot be ::"),
         (&[data, bind, "-log-level=shout"], "log_level 'shout' is not valid: choose trace, debug,"),
+        (&[data, bind, "-protocol=3"], "protocol cannot be 3: this agent speaks versions 1 to 2"),
         (&[data, bind, "one", "two"], "unexpected arguments: one two"),
         (&[data, bind, &config], &format!("{file}: unknown key 'data_dirr'")),
         (

@@ -73,6 +73,7 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("retry_max", old.retry_max != new.retry_max),
         ("rejoin_after_leave", old.rejoin_after_leave != new.rejoin_after_leave),
         ("disable_coordinates", old.disable_coordinates != new.disable_coordinates),
+        ("protocol", old.protocol != new.protocol),
         ("reconnect_timeout", old.reconnect_timeout != new.reconnect_timeout),
         ("leave_on_terminate, skip_leave_on_interrupt", old.leave_on != new.leave_on),
         ("log_level, log_json, log_file", old.log != new.log),

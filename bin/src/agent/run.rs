@@ -223,7 +223,8 @@ async fn ended(agent: Agent, asks: Asks, stopped: &Stopped) -> ExitCode {
 
 fn agent_config(plan: Plan, reloads: ReloadSender) -> AgentConfig {
     let base = AgentConfig::new(plan.name, plan.label, plan.bind);
-    let tuning = Tuning { coordinates: !plan.disable_coordinates, ..base.tuning };
+    let (coordinates, protocol) = (!plan.disable_coordinates, plan.protocol);
+    let tuning = Tuning { coordinates, protocol, ..base.tuning };
     AgentConfig {
         tuning,
         reload: Some(reloads),

@@ -258,6 +258,14 @@ const AGENT_PROCESS: &[Flag] = &[
         ),
     ),
     sets(
+        "protocol",
+        one(
+            "protocol",
+            "version",
+            "Newest protocol version to speak with other agents, 1 or 2. Default: the newest.",
+        ),
+    ),
+    sets(
         "enable_script_checks",
         switch("enable-script-checks", "No effect yet: there are no checks."),
     ),
@@ -275,7 +283,7 @@ const AGENT_PROCESS: &[Flag] = &[
 ];
 
 const MEMBERS: &[Flag] = &[
-    switch("detailed", "Show all tags."),
+    switch("detailed", "Show all tags, and who is degraded."),
     one("status", "regexp", "Only members whose status matches; exit code 2 if none does."),
     WAN,
 ];

@@ -96,7 +96,10 @@ impl Client {
     /// # Errors
     /// [`MembersError`].
     pub(crate) async fn members(&self) -> Result<Vec<Member>, MembersError> {
-        let path = "/v1/agent/members?segment=_all";
+        self.members_at("/v1/agent/members?segment=_all").await
+    }
+
+    async fn members_at(&self, path: &str) -> Result<Vec<Member>, MembersError> {
         let body = self.send(Method::GET, path, READ_TIMEOUT).await?;
         let mut members: Vec<Member> = serde_json::from_slice(&body)?;
         members.sort_by(|a, b| {
@@ -133,7 +136,13 @@ pub(super) async fn command(p: &Parsed, client: &Client) -> ExitCode {
             return cli::fail(&format!("Error: -status is not a regular expression: {why}"));
         }
     };
-    let mut members = match client.members().await {
+    let is_detailed = p.switch("detailed") == Some(true);
+    let list = if is_detailed {
+        client.members_at("/v1/agent/members?segment=_all&degraded").await
+    } else {
+        client.members().await
+    };
+    let mut members = match list {
         Ok(members) => members,
         Err(e) => return cli::fail(&format!("Error retrieving members: {e}")),
     };
@@ -141,7 +150,6 @@ pub(super) async fn command(p: &Parsed, client: &Client) -> ExitCode {
     if members.is_empty() {
         return ExitCode::from(EXIT_NO_MATCH);
     }
-    let is_detailed = p.switch("detailed") == Some(true);
     cli::print(&if is_detailed { detailed(&members) } else { summary(&members) })
 }
 

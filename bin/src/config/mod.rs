@@ -88,6 +88,9 @@ pub(crate) enum ConfigError {
     /// A number outside its range.
     #[error("{key} cannot be {value}: {allowed}")]
     Range { key: &'static str, value: i64, allowed: &'static str },
+    /// A protocol version that is not spoken here.
+    #[error("protocol cannot be {value}: this agent speaks versions {min} to {max}")]
+    Protocol { value: i64, min: u8, max: u8 },
     /// A domain that DNS cannot carry.
     #[error("{key} '{value}' is not a domain name")]
     Domain { key: &'static str, value: String },

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use net_tokio::dns::{DnsConfig, SoaConfig};
 use quorate_core::{
-    Label, MAX_VOTERS, Name, NodeId, Pairs, Role,
+    Label, MAX_VOTERS, Name, NodeId, PROTOCOL_VERSIONS, Pairs, Role,
     wire::{Key, Keyring},
 };
 
@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) retry_max: u32,
     pub(crate) rejoin_after_leave: bool,
     pub(crate) disable_coordinates: bool,
+    /// Oldest and newest protocol version that is spoken.
+    pub(crate) protocol: (u8, u8),
     pub(crate) reconnect_timeout: Option<Duration>,
     pub(crate) leave_on: LeaveOn,
     pub(crate) log: LogPlan,
@@ -136,6 +138,7 @@ impl Plan {
             retry_max: range("retry_max", s.retry_max.unwrap_or(0), "0 or more (0: no limit)")?,
             rejoin_after_leave: s.rejoin_after_leave.unwrap_or(false),
             disable_coordinates: s.disable_coordinates.unwrap_or(false),
+            protocol: protocol(s.protocol)?,
             reconnect_timeout: s.reconnect_timeout,
             leave_on: LeaveOn {
                 interrupt: !s.skip_leave_on_interrupt.unwrap_or(role.is_server()),
@@ -199,6 +202,13 @@ fn role(mode: Mode, s: &Settings, warnings: &mut Vec<String>) -> Result<Role, Co
         ));
     }
     Ok(Role::Server { port, expect, bootstrap })
+}
+
+fn protocol(newest: Option<i64>) -> Result<(u8, u8), ConfigError> {
+    let (min, max) = PROTOCOL_VERSIONS;
+    let Some(value) = newest else { return Ok((min, max)) };
+    let spoken = u8::try_from(value).ok().filter(|n| (min..=max).contains(n));
+    spoken.map(|n| (min, n)).ok_or(ConfigError::Protocol { value, min, max })
 }
 
 fn encrypt(key: Option<&str>) -> Result<Option<Keyring>, ConfigError> {

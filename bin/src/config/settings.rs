@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) log_json: Option<bool>,
     pub(crate) log_file: Option<String>,
     pub(crate) pid_file: Option<String>,
+    pub(crate) protocol: Option<i64>,
     pub(crate) encrypt: Option<String>,
     /// Keys that were given and have no effect, each once.
     pub(crate) ignored: Vec<String>,

@@ -124,6 +124,11 @@ impl Node {
             self.challenge(claim, grave);
             return;
         }
+        // Above that its subject would not refute it, and nobody could take it back.
+        if !refutable(Version::default(), claim.version()) {
+            self.stats.count(Counter::ImplausibleClaim);
+            return;
+        }
         if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
             self.stats.count(Counter::DropFull);
             return;

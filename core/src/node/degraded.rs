@@ -40,7 +40,9 @@ impl Node {
 
     /// A regular probe was answered, but not so.
     pub(super) fn reached_by_others(&mut self, id: NodeId) {
-        if self.broken(Bug::DegradedUnseen) {
+        // Its answer may come after its leave: nobody doubts who is gone.
+        let live = self.table.get(id).is_some_and(|e| e.is_live());
+        if !live || self.broken(Bug::DegradedUnseen) {
             return;
         }
         let n = self.notes.degraded.0.entry(id).or_insert(0);
@@ -53,6 +55,7 @@ impl Node {
     }
 
     fn tell_degraded(&mut self, id: NodeId, degraded: bool) {
+        self.revision += 1;
         if let Some(record) = self.table.get(id).map(|e| Arc::clone(&e.record)) {
             self.event(Event::Degraded { record, degraded });
         }

@@ -72,7 +72,7 @@ use crate::{
 use drain::Outgoing;
 use random::Random;
 use timers::{Timer, Timers};
-pub(crate) use versions::SPOKEN;
+pub use versions::SPOKEN;
 
 /// Stronger claims sent back to whoever is behind, per gossip tick.
 const REPLIES_PER_TICK: u32 = 32;
@@ -270,6 +270,7 @@ impl Node {
         if matches!(self.state, LocalState::Starting | LocalState::Left) {
             return;
         }
+        self.envelope.sealer_mut().into_iter().for_each(|s| s.clock(now));
         let body = match self.envelope.open(bytes) {
             Ok(body) => body,
             Err(e) => {

@@ -139,6 +139,11 @@ impl Node {
     pub(super) fn on_probe_late(&mut self, now: Instant, cookie: Cookie) {
         let Some(target) = self.probes.get(&cookie).map(|p| p.target) else { return };
         let Some(addr) = self.table.get(target).map(|e| e.record.addr) else { return };
+        if self.has_left(target) {
+            // Nothing is owed by who left meanwhile.
+            self.end_probe(cookie);
+            return;
+        }
         self.stats.count(Counter::ProbesLate);
         let t = &self.cfg.tuning;
         let rest = self.patient(t.probe_interval - t.probe_timeout);
@@ -172,10 +177,14 @@ impl Node {
         }
     }
 
+    fn has_left(&self, id: NodeId) -> bool {
+        self.table.get(id).is_some_and(|e| e.state() == crate::State::Left)
+    }
+
     /// Time is up.
     pub(super) fn on_probe_end(&mut self, now: Instant, cookie: Cookie) {
         let Some(p) = self.end_probe(cookie) else { return };
-        if p.kind == Kind::Contact {
+        if p.kind == Kind::Contact || self.has_left(p.target) {
             return;
         }
         self.stats.count(Counter::ProbesFailed);
@@ -222,6 +231,7 @@ impl Node {
         let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(&self.table, *id));
         self.answer(from, message, trusted);
         self.tell_sender(from, p.from);
+        self.ask_for_voucher(now, from, p.from);
         if known.is_some() {
             self.compare_root(now, p.from.id, p.root);
             self.expect_ping(now, p.from.id);

@@ -2,7 +2,7 @@
 //! a member publishes (S4: one content per version).
 
 use super::{LocalState, Node};
-use crate::{identity::Version, record::Record, time::Instant};
+use crate::{identity::Version, planted::Bug, record::Record, time::Instant};
 
 impl Node {
     /// Publishes the tags and meta of the configuration, if they differ from what is published. A
@@ -13,6 +13,11 @@ impl Node {
             return;
         }
         let old = self.me.version;
+        if self.broken(Bug::RetagKeepsVersion) {
+            self.me = alloc::sync::Arc::new(self.record_at(old));
+            self.revision += 1;
+            return;
+        }
         match old.incarnation.checked_add(1) {
             Some(incarnation) => self.publish(now, Version { incarnation, ..old }),
             // Nothing wraps: they come with the next generation.

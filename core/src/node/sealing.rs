@@ -2,6 +2,7 @@
 //! on keys. The cryptography is `wire`'s.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Node, keyring, probe::Kind, random::Random, replies, vouch};
 use crate::{
@@ -13,8 +14,9 @@ use crate::{
     wire::{self, KeyId, KeyOp, Message, Salt, StreamSeal},
 };
 
-/// A key counts as in use if it sealed one of the last datagrams that came in, so many per member.
-const KEY_HEARD_PER_MEMBER: u64 = 4;
+/// A key counts as in use for so long after it sealed what a sender said last. Every member pings
+/// one other each second, one with the worst awareness every nine, so somebody hears it meanwhile.
+const KEY_HEARD: Duration = Duration::from_secs(10);
 /// Members that are told at once that another key is in use here.
 const KEY_TOLD: usize = 128;
 
@@ -42,7 +44,6 @@ impl Node {
         op: &KeyOp,
     ) -> Result<Option<PersistToken>, CommandError> {
         let unchecked = self.broken(Bug::KeyRemovedInUse);
-        let heard = KEY_HEARD_PER_MEMBER * (self.table.live_count() as u64 + 4);
         let sealer = self.envelope.sealer_mut().ok_or(CommandError::NotSealed)?;
         let mut ring = sealer.ring().clone();
         let mut removed = None;
@@ -52,7 +53,7 @@ impl Node {
             KeyOp::Use(key) => ring.use_key(key)?,
             KeyOp::Remove(key) => {
                 ring.remove(key)?;
-                if sealer.heard_lately(key.id(), heard) && !unchecked {
+                if sealer.heard_within(key.id(), now, KEY_HEARD) && !unchecked {
                     return Err(wire::KeyError::InUse.into());
                 }
                 removed = Some(key.id());

@@ -7,11 +7,7 @@
 //! Invariant: `live`, `dead`, the indices and the digest follow `slots` at every change; nothing
 //! else writes to them.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
@@ -49,8 +45,10 @@ pub(super) struct Table {
     probe_next: usize,
     /// Over all members and this node.
     pub(super) digest: Digest,
-    tombstones: BTreeMap<NodeId, (Version, State)>,
-    tombstone_order: VecDeque<NodeId>,
+    /// What was forgotten, and its place in the order.
+    tombstones: BTreeMap<NodeId, (Version, State, u64)>,
+    /// The oldest first.
+    tombstone_order: BTreeMap<u64, NodeId>,
 }
 
 /// Gone without having said so itself: it may be back, or never have been away.
@@ -229,8 +227,8 @@ impl Table {
             let at = self.probe_next + rng.below(last - self.probe_next + 1);
             self.probe_order.swap(at, last);
         }
-        if old.is_none() && !self.tombstones.is_empty() {
-            self.tombstones.remove(&id);
+        if old.is_none() {
+            self.drop_tombstone(id);
         }
     }
 
@@ -294,11 +292,13 @@ impl Table {
         let (done, _) = self.probe_order.split_at(self.probe_next);
         self.probe_next -= done.iter().filter(|s| **s == slot).count();
         self.probe_order.retain(|s| *s != slot);
-        if self.tombstones.insert(id, e.rank()).is_none() {
-            self.tombstone_order.push_back(id);
-        }
+        self.drop_tombstone(id);
+        let place = self.tombstone_order.last_key_value().map_or(0, |(last, _)| last + 1);
+        let (version, state) = e.rank();
+        self.tombstones.insert(id, (version, state, place));
+        self.tombstone_order.insert(place, id);
         while self.tombstone_order.len() > max_tombstones {
-            if let Some(old) = self.tombstone_order.pop_front() {
+            if let Some((_, old)) = self.tombstone_order.pop_first() {
                 self.tombstones.remove(&old);
             }
         }
@@ -308,18 +308,25 @@ impl Table {
     /// Forgets that a member was forgotten, unless it was dead.
     pub(super) fn unbury(&mut self, id: NodeId) {
         if self.tombstone(id).is_some_and(|(_, s)| s.is_live()) {
-            self.tombstones.remove(&id);
+            self.drop_tombstone(id);
+        }
+    }
+
+    /// Its place in the order goes with it: a later one of the same member is as young as it is.
+    fn drop_tombstone(&mut self, id: NodeId) {
+        if let Some((_, _, place)) = self.tombstones.remove(&id) {
+            self.tombstone_order.remove(&place);
         }
     }
 
     /// What a forgotten member was when it was forgotten.
     pub(super) fn tombstone(&self, id: NodeId) -> Option<(Version, State)> {
-        self.tombstones.get(&id).copied()
+        self.tombstones.get(&id).map(|t| (t.0, t.1))
     }
 
     /// All that was forgotten and is remembered as such.
     pub(super) fn tombstones(&self) -> impl Iterator<Item = (NodeId, Version, State)> {
-        self.tombstones.iter().map(|(id, (v, s))| (*id, *v, *s))
+        self.tombstones.iter().map(|(id, (v, s, _))| (*id, *v, *s))
     }
 
     /// The next live member of the shuffled round (SWIM §4.3).
@@ -407,6 +414,22 @@ mod tests {
         assert_eq!(t.len(), t.iter().count());
         let rest = &t.probe_order[t.probe_next..];
         assert_eq!(rest.iter().collect::<BTreeSet<_>>().len(), rest.len(), "twice in the round");
+        let mut order: Vec<_> = t.tombstone_order.values().copied().collect();
+        order.sort_unstable();
+        assert!(order.iter().eq(t.tombstones.keys()), "each tombstone has one place");
+    }
+
+    /// The oldest goes first, also of those that were dug up meanwhile.
+    #[test]
+    fn a_new_tombstone_outlives_older_ones() {
+        let mut rng = Random::new([3; 32]);
+        let mut t = Table::new(&mut rng);
+        let id = |n| NodeId::from_bytes([n; 16]);
+        for n in [1, 2, 1, 3] {
+            t.put(&claim(n, 0, Statement::Alive), Instant::ZERO, &mut rng);
+            t.remove(id(n), 2);
+        }
+        assert_eq!(t.tombstones().map(|x| x.0).collect::<Vec<_>>(), [id(1), id(3)]);
     }
 
     proptest! {

@@ -18,6 +18,7 @@ use super::{Node, index::Spread, peers::Peers, random::Random};
 use crate::{
     coordinate::{Coordinate, DIMENSIONS, MAX_ERROR_PPM, MAX_NS, MIN_HEIGHT_NS, Place, length},
     identity::NodeId,
+    planted::Bug,
     stats::Counter,
 };
 
@@ -61,6 +62,8 @@ pub(super) struct Vivaldi {
     next: usize,
     peers: Peers<Peer>,
     revision: u64,
+    /// A test has taken the bounds away: see [`crate::planted`].
+    credulous: bool,
 }
 
 impl Vivaldi {
@@ -68,7 +71,7 @@ impl Vivaldi {
     pub(super) fn new(spread: Spread) -> Self {
         let own = Coordinate::default();
         let (off, rtts) = ([0; WINDOW], [0; WINDOW]);
-        Self { own, off, rtts, next: 0, peers: Peers::new(spread), revision: 0 }
+        Self { own, off, rtts, next: 0, peers: Peers::new(spread), revision: 0, credulous: false }
     }
 
     /// The member said where it is.
@@ -97,8 +100,9 @@ impl Vivaldi {
     fn pull(&mut self, rng: &mut Random, other: &Coordinate, rtt: i64) {
         let longest = self.rtts.iter().copied().max().unwrap_or(rtt);
         let off = rtt - self.own.distance_ns(other);
-        let absurd = off < -longest / 2 && i64::from(self.own.error_ppm) < DOUBTFUL_PPM;
-        let off = off.max(-longest / 2);
+        let doubted = i64::from(self.own.error_ppm) < DOUBTFUL_PPM && !self.credulous;
+        let absurd = off < -longest / 2 && doubted;
+        let off = if self.credulous { off } else { off.max(-longest / 2) };
         let wrong = (i128::from(off.abs()) * i128::from(ONE) / i128::from(rtt)) as i64;
         let wrong = wrong.min(ONE / 2);
         let mine = i64::from(self.own.error_ppm);
@@ -197,6 +201,7 @@ impl Node {
         self.vivaldi.heard(id, place);
         if let Some(ns) = rtt {
             self.stats.count(Counter::RoundTrips);
+            self.vivaldi.credulous = self.broken(Bug::LiarFollowed);
             self.vivaldi.measured(&mut self.rng, id, &other, ns);
         }
     }

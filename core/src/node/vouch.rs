@@ -8,11 +8,12 @@
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
 
-use super::Node;
+use super::{Node, probe::Kind};
 use crate::{
     identity::{NodeId, Version},
     merge::plausible,
     planted::Bug,
+    time::Instant,
     wire::Sender,
 };
 
@@ -34,6 +35,20 @@ impl Node {
         };
         self.security.vouched.0.retain(behind);
         self.security.vouched.0.insert(s.id, s.version);
+    }
+
+    /// A member spoke to us whose version is too far ahead to be believed: it is asked, and its
+    /// answer vouches for it. Else that would wait for its turn among the failed.
+    pub(super) fn ask_for_voucher(&mut self, now: Instant, from: SocketAddr, s: Sender) {
+        let far = |e: &super::table::Entry| {
+            e.record.addr == from
+                && e.record.version < s.version
+                && !self.believable(s.id, e.record.version, s.version)
+        };
+        if self.replies_left > 0 && self.table.get(s.id).is_some_and(far) {
+            self.replies_left -= 1;
+            self.start_probe(now, s.id, Kind::Contact);
+        }
     }
 
     /// Can a claim of `incoming` follow what is known of a member?

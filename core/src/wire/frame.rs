@@ -274,10 +274,16 @@ pub fn append_sealed_frame(m: &Message, seal: &mut StreamSeal, out: &mut Vec<u8>
     out.extend_from_slice(&tag);
 }
 
-/// Takes a stream apart. Holds at most one frame.
+/// Takes a stream apart. Holds what was pushed and not taken yet, and at most as much again that
+/// was taken: many small frames in one read cost as much per byte as few large ones.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buf: Vec<u8>,
+    /// Bytes at the front of `buf` that were taken.
+    taken: usize,
+    /// Bytes that were moved to the front, ever.
+    #[cfg(test)]
+    moved: usize,
     label: Option<Vec<u8>>,
     /// Of a sealed stream: the key that the other side means, and its part of the keys.
     meant: Option<(KeyId, Salt)>,
@@ -331,6 +337,20 @@ impl FrameReader {
         self.seal = Some(seal);
     }
 
+    /// The first `n` bytes that are left were taken. They are given up when they are no fewer than
+    /// those behind them, so a byte is moved once on average.
+    fn take(&mut self, n: usize) {
+        self.taken += n;
+        if self.taken * 2 >= self.buf.len() {
+            #[cfg(test)]
+            {
+                self.moved += self.buf.len() - self.taken;
+            }
+            self.buf.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+
     /// The next message; `Ok(None)` until all of it is there. Unknown tags are skipped.
     ///
     /// # Errors
@@ -339,7 +359,8 @@ impl FrameReader {
         loop {
             let sum = if self.seal.is_some() { 0 } else { CHECKSUM_BYTES };
             let tag = if self.seal.is_some() { TAG_BYTES } else { 0 };
-            let Some((&bytes, rest)) = self.buf.split_first_chunk::<4>() else { return Ok(None) };
+            let buf = &mut self.buf[self.taken..];
+            let Some((&bytes, rest)) = buf.split_first_chunk::<4>() else { return Ok(None) };
             let len = u32::from_le_bytes(bytes) as usize;
             if len == 0 || len > MAX_FRAME_BYTES {
                 return Err(MessageError::Truncated);
@@ -347,21 +368,53 @@ impl FrameReader {
             if rest.len() < sum + len + tag {
                 return Ok(None);
             }
-            let (body, rest) = self.buf[4 + sum..].split_at_mut(len);
+            let (body, rest) = buf[4 + sum..].split_at_mut(len);
             if let Some(seal) = &mut self.seal
                 && !seal.open(&bytes, body, &rest[..tag])
             {
                 return Err(MessageError::Sealed);
             }
-            let (frame, head) = (&self.buf[4 + sum..][..len], &self.buf[4..4 + sum]);
+            let (frame, head) = (&buf[4 + sum..][..len], &buf[4..4 + sum]);
             if sum > 0 && checksum(&[frame]) != head {
                 return Err(MessageError::Body(frame[0]));
             }
             let m = Message::decode(frame[0], &frame[1..])?;
-            self.buf.drain(..4 + sum + len + tag);
+            self.take(4 + sum + len + tag);
             if m.is_some() {
                 return Ok(m);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes moved while all frames are taken that came in reads of `chunk` bytes.
+    fn moved(frames: usize, chunk: usize) -> (usize, usize) {
+        let mut bytes = stream_head(&Label::new("dc1").unwrap());
+        for _ in 0..frames {
+            append_frame(&Message::Beat(()), &mut bytes);
+        }
+        let (mut r, mut taken, mut held) = (FrameReader::default(), 0, 0);
+        for part in bytes.chunks(chunk) {
+            r.push(part);
+            held = held.max(r.buf.len());
+            if r.label().unwrap().is_some() {
+                taken += core::iter::from_fn(|| r.next_message().unwrap()).count();
+            }
+        }
+        assert_eq!((taken, r.buf.len()), (frames, 0));
+        assert!(held < 2 * chunk + 32, "{held} bytes held");
+        (r.moved, bytes.len())
+    }
+
+    #[test]
+    fn many_small_frames_cost_no_more_per_byte() {
+        for (frames, chunk) in [(10, 1 << 20), (20_000, 1 << 20), (20_000, 1000), (500, 3)] {
+            let (moved, bytes) = moved(frames, chunk);
+            assert!(moved <= bytes, "{frames} frames in reads of {chunk}: {moved} of {bytes}");
         }
     }
 }

@@ -13,10 +13,12 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit, Tag,
     aead::{AeadInOut, inout::InOutBuf},
 };
-use core::fmt;
+use core::{fmt, time::Duration};
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+use crate::time::Instant;
 
 /// Bytes of a tag, behind every sealed message.
 pub const TAG_BYTES: usize = 16;
@@ -234,6 +236,7 @@ struct Peer {
     window: Window,
     /// Counts datagrams of all senders, to find who was quiet for longest.
     heard: u64,
+    at: Instant,
 }
 
 /// What a sealed datagram is not.
@@ -254,6 +257,8 @@ pub struct Sealer {
     peers: BTreeMap<Salt, Peer>,
     peers_max: usize,
     heard: u64,
+    /// When what is opened came in.
+    now: Instant,
     /// A test has broken the windows: see [`crate::planted`].
     pub(crate) forgetful: bool,
 }
@@ -283,7 +288,8 @@ impl Sealer {
         // A keyring is never empty.
         let cipher = cipher.unwrap_or_else(|| ChaCha20Poly1305::new(&[0; 32].into()));
         let (peers, forgetful) = (BTreeMap::new(), false);
-        Self { ring, boot, counter: 0, cipher, peers, peers_max, heard: 0, forgetful }
+        let (heard, now) = (0, Instant::ZERO);
+        Self { ring, boot, counter: 0, cipher, peers, peers_max, heard, now, forgetful }
     }
 
     /// The keys.
@@ -301,9 +307,14 @@ impl Sealer {
         self.ring = ring;
     }
 
-    /// Did any of the last `recent` datagrams come sealed with this key?
-    pub(crate) fn heard_lately(&self, key: KeyId, recent: u64) -> bool {
-        self.peers.values().any(|p| p.key == key && p.heard + recent > self.heard)
+    /// What is opened from now on came in at `now`.
+    pub(crate) const fn clock(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Is there a sender whose newest datagram was sealed with this key, and was heard `lately`?
+    pub(crate) fn heard_within(&self, key: KeyId, now: Instant, lately: Duration) -> bool {
+        self.peers.values().any(|p| p.key == key && now.since(p.at) < lately)
     }
 
     /// Writes key id, boot id and counter.
@@ -347,21 +358,28 @@ impl Sealer {
             }
         };
         self.heard += 1;
-        if let Some(cipher) = fresh {
-            self.make_room();
+        let (heard, at) = (self.heard, self.now);
+        if let (Some(cipher), Some(p)) = (&fresh, self.peers.get_mut(&boot)) {
             // Under another key it is still the same sender: what was seen was seen.
-            let window = self.peers.remove(&boot).map(|p| p.window).unwrap_or_default();
-            if !window.is_new(counter) {
-                self.peers.insert(boot, Peer { key: id, cipher, window, heard: self.heard });
+            if !p.window.is_new(counter) {
                 return Err(SealError::Replay);
             }
-            self.peers.insert(boot, Peer { key: id, cipher, window, heard: self.heard });
+            // A late one does not say that the key is in use again.
+            if counter > p.window.highest {
+                (p.key, p.cipher) = (id, cipher.clone());
+            }
+        } else if let Some(cipher) = fresh {
+            if counter == 0 {
+                return Err(SealError::Replay);
+            }
+            self.make_room();
+            self.peers.insert(boot, Peer { key: id, cipher, window: Window::default(), heard, at });
         }
         if let Some(p) = self.peers.get_mut(&boot) {
             if !self.forgetful {
                 p.window.mark(counter);
             }
-            p.heard = self.heard;
+            (p.heard, p.at) = (heard, at);
         }
         Ok(())
     }
@@ -502,7 +520,11 @@ mod tests {
         assert_eq!(opened(&mut b, &new).as_deref(), Ok(&b"new"[..]));
         assert_eq!(opened(&mut b, &old).as_deref(), Ok(&b"old"[..]), "under way meanwhile");
         assert_eq!(opened(&mut b, &new), Err(SealError::Replay), "seen under the other key");
-        assert!(b.heard_lately(key(2).id(), 2) || b.heard_lately(key(1).id(), 2));
+        let in_use = |b: &Sealer, n, at| {
+            b.heard_within(key(n).id(), Instant::from_nanos(at), Duration::from_nanos(5))
+        };
+        assert!(in_use(&b, 2, 4) && !in_use(&b, 2, 5), "not for ever");
+        assert!(!in_use(&b, 1, 4), "a late one does not count");
         both(&mut b, &|r| {
             r.use_key(&key(2)).unwrap();
             assert_eq!(r.remove(&key(2)), Err(KeyError::Primary));

@@ -4,7 +4,10 @@
 //! address, name, role, tags, meta); a mere suspicion or a higher version swaps the view but
 //! does not wake blocking queries, nor does the bootstrap quorum (no blocking query shows it).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use quorate_core::{BootstrapStatus, Label, LocalState, Node, NodeId, Record, State};
@@ -22,6 +25,7 @@ pub struct Publisher {
     revision: u64,
     members: BTreeMap<NodeId, Member>,
     bootstrap: BootstrapStatus,
+    degraded: BTreeSet<NodeId>,
     outlet: Option<(Arc<ArcSwap<View>>, watch::Sender<u64>)>,
 }
 
@@ -36,6 +40,7 @@ impl Publisher {
             revision: node.revision(),
             members: BTreeMap::new(),
             bootstrap: BootstrapStatus::default(),
+            degraded: BTreeSet::new(),
             outlet: None,
         };
         publisher.update(node);
@@ -74,10 +79,12 @@ impl Publisher {
         let members = self.members.values().cloned().collect();
         View::new(self.index, self.local_id, self.label.clone(), members)
             .with_bootstrap(self.bootstrap.clone())
+            .with_degraded(self.degraded.clone())
     }
 
     fn update(&mut self, node: &Node) {
         self.bootstrap.clone_from(node.bootstrap());
+        self.degraded = node.degraded().collect();
         let local = node.local();
         let own = match local.state {
             LocalState::Starting | LocalState::Running => Status::Alive,
@@ -157,6 +164,7 @@ mod tests {
             revision: 0,
             members: BTreeMap::new(),
             bootstrap: BootstrapStatus::default(),
+            degraded: BTreeSet::new(),
             outlet: None,
         }
     }

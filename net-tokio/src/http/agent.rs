@@ -31,7 +31,14 @@ pub(crate) fn members(view: &View, _: &AgentInfo, call: &Call<'_>) -> Reply {
     if let Some(segment) = call.query.get("segment").filter(|s| *s != "_all") {
         return ApiError::Segment(segment.to_owned()).into();
     }
-    let members: Vec<_> = view.members().iter().map(|m| MemberJson::new(view, m)).collect();
+    // Consul's clients see Consul's tags; our own `members -detailed` asks for one more.
+    let off = matches!(call.query.get("degraded"), Some("0" | "false"));
+    let noted = call.query.has("degraded") && !off;
+    let member = |m| {
+        let json = MemberJson::new(view, m);
+        if noted { json.noting_degraded(view, m) } else { json }
+    };
+    let members: Vec<_> = view.members().iter().map(member).collect();
     Reply::json(&members, call.layout())
 }
 
@@ -210,6 +217,7 @@ fn runtime_section() -> BTreeMap<&'static str, String> {
 
 fn serf_section(view: &View, info: &AgentInfo, stats: &Stats) -> BTreeMap<&'static str, String> {
     let version = view.local().map(|m| m.record.version).unwrap_or_default();
+    let (oldest, newest) = view.local().map(|m| m.record.protocol).unwrap_or_default();
     BTreeMap::from([
         ("degraded", stats.degraded.to_string()),
         ("encrypted", info.encrypted.to_string()),
@@ -221,6 +229,8 @@ fn serf_section(view: &View, info: &AgentInfo, stats: &Stats) -> BTreeMap<&'stat
         ("left", count(view, Status::Left).to_string()),
         ("member_time", view.index.to_string()),
         ("members", view.members().len().to_string()),
+        ("protocol_max", newest.to_string()),
+        ("protocol_min", oldest.to_string()),
     ])
 }
 

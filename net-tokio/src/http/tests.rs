@@ -198,6 +198,15 @@ async fn members_lists_all() {
     assert_eq!(status, [1, 1, 4, 3]);
     assert_eq!(value[1]["Tags"]["role"], "node");
     assert_eq!(rig.code(Method::GET, "/v1/agent/members?wan=1").await.0, 400);
+    // Only who asks sees more than Consul's tags.
+    assert_eq!(rig.get("/v1/agent/members?degraded").await, all);
+    let id = NodeId::from_bytes([11; 16]);
+    rig.view.store(Arc::new(view(41).with_degraded([id].into())));
+    assert_eq!(rig.get("/v1/agent/members").await, all);
+    let noted = rig.get("/v1/agent/members?degraded").await;
+    let value: serde_json::Value = serde_json::from_str(&noted).unwrap();
+    assert_eq!(value[1]["Tags"]["degraded"], "true");
+    assert_eq!(noted.matches("degraded").count(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use sim::{aim::Aim, corpus};
 
 use super::{
     Error,
-    show::{expand, print_lines, read},
+    out::print_lines,
+    show::{expand, read},
 };
 
 /// Writes the seeds of every target below `folder`; what is there already stays.

@@ -143,7 +143,7 @@ pub(super) fn compare(what: &compare::Comparison, csv: Option<&Path>) -> Result<
     let progress = bar(compare::runs(what));
     let rows = compare::compare(what, || progress.inc(1));
     progress.finish_and_clear();
-    print!("{}", compare::table(&rows));
+    super::out::put(&compare::table(&rows));
     if let Some(path) = csv {
         fs::write(path, compare::csv(&rows)).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("written to {}", path.display());

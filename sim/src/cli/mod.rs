@@ -1,7 +1,15 @@
 //! The commands. Each prints what it did, and for a failure the line that repeats it.
 
+/// As the one of `std`, but a reader that went away (`| head`) ends the program quietly.
+macro_rules! println {
+    ($($what:tt)*) => {
+        crate::cli::out::put(&format!("{}\n", format_args!($($what)*)))
+    };
+}
+
 mod corpus;
 mod find;
+mod out;
 mod show;
 mod turmoil;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,7 @@ use sim::{
     world::{Options, Outcome},
 };
 
-use super::{Error, Under, seconds, shown, stopwatch};
+use super::{Error, Under, out::print_lines, seconds, shown, stopwatch};
 
 pub(super) fn read(path: &Path) -> Result<Scenario, Error> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -112,21 +112,6 @@ fn summary(path: &Path, o: &Outcome, wall: f64) {
     }
 }
 
-/// Prints lines until done or until nobody reads them any more.
-pub(super) fn print_lines(lines: impl Iterator<Item = String>) -> Result<(), Error> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    for line in lines {
-        match writeln!(out, "{line}") {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result.map_err(|e| e.to_string())?,
-        }
-    }
-    match out.flush() {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.to_string()),
-        _ => Ok(()),
-    }
-}
-
 fn read_trace(path: &Path) -> Result<Vec<Event>, Error> {
     let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     if path.extension().is_some_and(|e| e == "scn") {
@@ -193,7 +178,8 @@ pub(super) fn list(
         print_lines(VOCABULARY.iter().map(|(line, what)| format!("{line:<64} # {what}")))?;
         print_lines(GOALS.iter().map(|(name, what, _)| format!("goal {name:<20} {what}")))?;
     } else if faults {
-        print_lines(generate::FAULTS.iter().map(|(name, what)| format!("{name:<12} {what}")))?;
+        let kinds = generate::FAULTS.iter().chain(generate::EXTRAS);
+        print_lines(kinds.map(|(name, what)| format!("{name:<12} {what}")))?;
         print_lines(compare::CASES.iter().map(|(name, lines)| {
             format!("case {name:<18} {}", lines.trim_end().replace('\n', "; "))
         }))?;

@@ -45,7 +45,7 @@ pub(super) fn run(
         let options = Options { tuning, keys, ..Options::default() };
         let outcome = turmoil::run(&plan, &options);
         if events {
-            show::print_lines(outcome.events.iter().map(ToString::to_string))?;
+            super::out::print_lines(outcome.events.iter().map(ToString::to_string))?;
         }
         summary(path, &outcome, began.elapsed().as_secs_f64());
         if outcome.failures.is_empty() {

@@ -138,3 +138,22 @@ fn who_was_dropped_is_contacted_again_as_long_as_the_failed() {
         (Some(State::Alive), Some(State::Alive), 2)
     );
 }
+
+/// Who is killed just after it came was met by few: the others wait for those to declare it.
+#[test]
+fn who_met_a_member_is_the_first_to_declare_its_failure() {
+    let mut w = World::joined(3);
+    let claim = ghost(77);
+    hear(&mut w, 1, &claim);
+    let by = w.hosts[0].node.me.id;
+    let said = |statement| Claim { record: claim.record.clone(), statement };
+    let evidence = crate::record::Evidence::Refused;
+    hear(&mut w, 1, &said(Statement::Suspect { by, evidence, witnesses: 2 }));
+    w.run(Duration::from_millis(800));
+    assert_eq!(w.state(1, 77), Some(State::Suspect), "the time of who met it is over");
+    hear(&mut w, 1, &said(Statement::Failed { by }));
+    assert_eq!(w.state(1, 77), Some(State::Failed));
+    let told = |e: &Event| matches!(e, Event::Failed { .. });
+    assert!(w.hosts[1].events.iter().any(told));
+    assert_eq!(w.hosts[1].node.stats().get(Counter::HearsayDropped), 0);
+}

@@ -174,3 +174,25 @@ fn strangers_and_too_many_are_not_watched() {
     w.hosts[0].node.handle_stream(w.now, s, StreamEvent::Data(&bytes));
     assert!(!w.hosts[0].node.conns.contains_key(&s));
 }
+
+#[test]
+fn who_left_owes_no_answer_and_is_not_doubted() {
+    let mut w = World::joined(4);
+    w.run(secs(5));
+    let (now, id) = (w.now, w.hosts[2].node.me.id);
+    let node = &mut w.hosts[0].node;
+    let failed = node.stats().get(Counter::ProbesFailed);
+    let cookie = node.start_probe(now, id, crate::node::probe::Kind::Regular).unwrap();
+    let before = node.probes.len();
+    let record = Arc::clone(&node.table.get(id).unwrap().record);
+    let left = Claim { record, statement: Statement::Left { by: id, prune: false } };
+    node.learn_claim(now, left, crate::node::claims::Origin::Packet(addr(2)));
+    node.on_probe_late(now, cookie);
+    assert_eq!(node.probes.len(), before - 1, "no helper is asked");
+    let cookie = node.start_probe(now, id, crate::node::probe::Kind::Regular).unwrap();
+    node.on_probe_end(now, cookie);
+    assert_eq!(node.stats().get(Counter::ProbesFailed), failed);
+    // A helper brings an answer from before the leave.
+    node.reached_by_others(id);
+    assert_eq!(node.next_doubtful(), None);
+}

@@ -1,0 +1,141 @@
+//! What a sweep adds to some drawn scenarios: what members publish changes, one lies about where it
+//! is, some speak an older protocol, a name is used twice, gossip tells of who never was, claims are
+//! forged.
+//!
+//! Drawn apart and added last, so that the rest of a scenario stays as it is without.
+
+use crate::{
+    keyed::{Draws, Purpose},
+    scenario::{
+        Action, Expect, Forged, Goal, Line, NodeNo, NodeSet, ProtocolLine, StartOptions, Time,
+    },
+};
+
+/// Kinds beside those of `generate::FAULTS`: the name, and what it is.
+pub const KINDS: &[(&str, &str)] = &[
+    ("retag", "members publish other metadata"),
+    ("misplace", "a member says that it is far away"),
+    ("protocol", "some speak the first protocol version only"),
+    ("twin", "a new node uses another one's name"),
+    ("rumour", "gossip tells of a node that never ran"),
+    ("forge", "somebody who has the key accuses others"),
+];
+
+struct Extras<'a> {
+    draws: Draws,
+    /// Nodes at the start.
+    first: u32,
+    /// The highest number so far.
+    nodes: u32,
+    calm: Time,
+    lines: &'a mut Vec<Line>,
+}
+
+/// Adds to a scenario of `nodes` nodes, the `first` ones from its start; `calm`: when all works again.
+pub(crate) fn add(seed: u64, (first, nodes): (u32, u32), calm: Time, lines: &mut Vec<Line>) {
+    let draws = Draws::new(seed, Purpose::Extra, 0);
+    let mut s = Extras { draws, first, nodes, calm, lines };
+    if !s.draws.percent(35) {
+        return;
+    }
+    let chosen: Vec<bool> = KINDS.iter().map(|_| s.draws.percent(40)).collect();
+    for ((name, _), _) in KINDS.iter().zip(chosen).filter(|k| k.1) {
+        match *name {
+            "retag" => s.some(6, |s| Action::Retag { nodes: s.node() }),
+            "misplace" => s.some(2, |s| Action::Misplace { nodes: s.node() }),
+            "protocol" => s.older(),
+            "twin" => s.twin(),
+            "rumour" => s.rumour(),
+            _ => s.some(3, Extras::forgery),
+        }
+    }
+}
+
+impl Extras<'_> {
+    fn one(&mut self) -> u32 {
+        self.draws.between(1, u64::from(self.first)) as u32
+    }
+
+    fn node(&mut self) -> NodeSet {
+        NodeSet::one(self.one())
+    }
+
+    /// Where the calm begins.
+    fn end(&self) -> usize {
+        let calm = |l: &Line| matches!(l, Line::At(t, _) if *t >= self.calm);
+        self.lines.iter().position(calm).unwrap_or(self.lines.len())
+    }
+
+    /// Up to `most` steps of the chaos, each after a step that is there.
+    fn some(&mut self, most: u64, mut action: impl FnMut(&mut Self) -> Action) {
+        for _ in 0..self.draws.between(1, most) {
+            let action = action(self);
+            let after = self.draws.below(self.end() as u64) as usize;
+            if let Some(Line::At(at, _)) = self.lines.get(after) {
+                let at = *at;
+                self.lines.insert(after + 1, Line::At(at, action));
+            }
+        }
+    }
+
+    fn forgery(&mut self) -> Action {
+        let all = [Forged::Highest, Forged::Generation, Forged::Incarnation, Forged::Same];
+        let version = self.draws.pick(&all).copied().unwrap_or(Forged::Same);
+        Action::Forge { nodes: self.node(), accused: self.node(), version }
+    }
+
+    /// Nobody gets a message that its version does not have.
+    fn older(&mut self) {
+        let old: Vec<u32> = (1..=self.first).filter(|_| self.draws.percent(50)).collect();
+        if old.is_empty() {
+            return;
+        }
+        let nodes = NodeSet::of(old);
+        self.lines.insert(0, Line::Protocol(ProtocolLine { nodes, range: (1, 1) }));
+        let unknown = Goal::by_name("unknown-tag");
+        self.lines.extend(unknown.map(|goal| Line::Expect(Expect::Never(goal))));
+    }
+
+    /// It is gone before the calm, and whoever had the name is started again: either may have lost.
+    fn twin(&mut self) {
+        self.nodes += 1;
+        let (new, old) = (self.nodes, self.one());
+        let join = Some(NodeSet::of(1..new));
+        let options = StartOptions { name: Some(NodeNo(old)), join, ..StartOptions::default() };
+        let nodes = NodeSet::one(new);
+        let mut options = Some(options);
+        self.some(1, |_| {
+            let options = options.take().unwrap_or_default();
+            Action::Start { nodes: nodes.clone(), options }
+        });
+        let (end, at) = (self.end(), self.calm);
+        self.lines.insert(end, Line::At(at, Action::Crash { nodes: NodeSet::one(new) }));
+        // Behind the last step before the calm is looked at.
+        let looked = |l: &Line| matches!(l, Line::Expect(Expect::Within(..)));
+        let last = self.lines.iter().position(looked).unwrap_or(self.lines.len());
+        let nodes = NodeSet::one(old);
+        let join = Some(NodeSet::of((1..new).filter(|n| *n != old)));
+        let options = StartOptions { join, ..StartOptions::default() };
+        self.lines.insert(last, Line::At(at, Action::Restart { nodes, options }));
+    }
+
+    fn rumour(&mut self) {
+        self.nodes += 1;
+        let nodes = NodeSet::one(self.nodes);
+        self.some(3, |s| Action::Rumour { nodes: nodes.clone(), on: s.node() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::generate;
+
+    #[test]
+    fn every_kind_is_drawn() {
+        let text: String = (0..200).map(|seed| generate(seed).to_string()).collect();
+        for word in [" retag ", " misplace ", "protocol ", " as n", " rumour ", " forge "] {
+            assert!(text.contains(word), "{word}");
+        }
+    }
+}
