@@ -1,8 +1,9 @@
 //! Finds a slot by a key in constant time: open addressing with linear probing.
 //!
 //! The keys stay where they are; the index holds slot numbers and bits of the hash, four bytes
-//! together, and asks its owner what is in a slot. Hashes are keyed by the owner (multiply-shift, Dietzfelbinger et al.
-//! 1997), so nobody outside can choose ids that collide. Order never shows: only lookups do.
+//! together, and asks its owner what is in a slot. Hashes are keyed by the owner (multiply-shift,
+//! Dietzfelbinger et al. 1997), so nobody outside can choose ids that collide. Order never shows:
+//! only lookups do.
 
 use alloc::{vec, vec::Vec};
 
