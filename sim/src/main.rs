@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod pages;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    pages::use_large();
     cli::main()
 }
