@@ -326,8 +326,12 @@ impl Node {
         self.decide_early(now, n.cookie);
     }
 
-    /// Our own stream of a late probe ended, or opened without an answer so far.
+    /// Our own stream of a late probe ended, or opened without an answer so far. Where the kernel
+    /// accepts, packets do come through: further pings would only queue up before a slow process.
     pub(super) fn probe_stream_met(&mut self, now: Instant, cookie: Cookie, r: NackReason) {
+        if r == NackReason::Mute && self.cfg.tuning.graded_evidence {
+            self.timers.stop(Timer::ProbeRepeat(cookie));
+        }
         if let Some(p) = self.probes.get_mut(&cookie) {
             p.met = Some(r);
             self.decide_early(now, cookie);

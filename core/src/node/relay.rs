@@ -88,6 +88,10 @@ impl Node {
     pub(super) fn relay_met(&mut self, cookie: Cookie, reason: NackReason) -> bool {
         let Some(r) = self.relays.get_mut(&cookie) else { return false };
         r.met = reason;
+        if reason == NackReason::Mute {
+            // As with our own probes: its kernel accepts, so pings are not lost.
+            self.timers.stop(Timer::RelayRepeat(cookie));
+        }
         if matches!(reason, NackReason::Refused | NackReason::NotMe) {
             self.send_nack(cookie);
         }

@@ -15,6 +15,9 @@ use crate::{
     wire::Packed,
 };
 
+/// One in so many looks once more at a member that is mute.
+const MUTE_LOOKS: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Suspicion {
     started: Instant,
@@ -47,7 +50,16 @@ impl Node {
         let claim = Claim { record: e.record.clone(), statement };
         self.learn_claim(now, claim, Origin::Own);
         // The accusation rides on the ping: the accused refutes at once, if it can.
-        self.start_probe(now, id, Kind::Contact);
+        self.contact_accused(now, id, evidence);
+    }
+
+    /// Pings an accused member; again and again only where packets may get lost. One that is slow
+    /// gets slower with each packet that it has to read before the accusation.
+    fn contact_accused(&mut self, now: Instant, id: NodeId, evidence: Evidence) {
+        let cookie = self.start_probe(now, id, Kind::Contact);
+        if let Some(cookie) = cookie.filter(|_| evidence == Evidence::Mute) {
+            self.timers.stop(Timer::ProbeRepeat(cookie));
+        }
     }
 
     /// A member has just become suspect.
@@ -81,11 +93,14 @@ impl Node {
     /// believe it: so each looks for itself once more before its patience ends. The accusation
     /// rides on the ping, the refutation on the ack.
     pub(super) fn on_last_look(&mut self, now: Instant, id: NodeId) {
-        let (n, wanted) = (self.table.live_count() + 1, self.cfg.tuning.last_look);
+        let n = self.table.live_count() + 1;
         let Some(s) = self.suspicions.get_mut(&id) else { return };
         s.looked = true;
+        let evidence = s.evidence;
+        let most = self.cfg.tuning.last_look;
+        let wanted = if evidence == Evidence::Mute { most.div_ceil(MUTE_LOOKS) } else { most };
         if self.rng.below(n) < wanted {
-            self.start_probe(now, id, Kind::Contact);
+            self.contact_accused(now, id, evidence);
         }
     }
 
