@@ -1,6 +1,6 @@
 //! What a sweep adds to some drawn scenarios: what members publish changes, one lies about where it
-//! is, some speak an older protocol, a name is used twice, gossip tells of who never was. (What those
-//! with the key forge is drawn in `hostile`: who moves while it is forged at may be lost for long.)
+//! is, some speak an older protocol, a name is used twice, gossip tells of who never was. (Forged
+//! claims are drawn in `hostile`: who moves while they are made may be lost for long.)
 //!
 //! Drawn apart and added last, so that the rest of a scenario stays as it is without.
 
@@ -28,7 +28,8 @@ struct Extras<'a> {
     lines: &'a mut Vec<Line>,
 }
 
-/// Adds to a scenario of `nodes` nodes, the `first` ones from its start; `calm`: when all works again.
+/// Adds to a scenario of `nodes` nodes, `first` of them from its start; `calm`: when all works
+/// again.
 pub(crate) fn add(seed: u64, (first, nodes): (u32, u32), calm: Time, lines: &mut Vec<Line>) {
     let draws = Draws::new(seed, Purpose::Extra, 0);
     let mut s = Extras { draws, first, nodes, calm, lines };
@@ -66,7 +67,9 @@ impl Extras<'_> {
     fn some(&mut self, most: u64, mut action: impl FnMut(&mut Self) -> Action) {
         for _ in 0..self.draws.between(1, most) {
             let action = action(self);
-            let after = self.draws.below(self.end() as u64) as usize;
+            let step = |l: &Line| matches!(l, Line::At(..));
+            let first = self.lines.iter().position(step).unwrap_or(0);
+            let after = self.draws.between(first as u64, self.end() as u64 - 1) as usize;
             if let Some(Line::At(at, _)) = self.lines.get(after) {
                 let at = *at;
                 self.lines.insert(after + 1, Line::At(at, action));
@@ -118,7 +121,6 @@ impl Extras<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::generate::generate;
 
     #[test]
