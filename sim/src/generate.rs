@@ -342,7 +342,7 @@ impl Sketch {
             }));
         }
         self.talk(calm, &sure);
-        let numbers = (self.first, self.nodes.max(self.most));
+        let numbers = (self.first, self.nodes);
         extras::add(self.seed, numbers, calm_from, &mut self.lines);
     }
 

@@ -15,7 +15,7 @@ use crate::{
 /// A cluster that is told to join at the start has formed by then.
 const FORMED: Time = Time::from_secs(10);
 /// A node is taken out under so many other seeds before it is kept.
-const OTHER_SEEDS: u64 = 6;
+const OTHER_SEEDS: u64 = 12;
 
 /// What came of shrinking.
 #[derive(Clone, Debug)]
@@ -267,6 +267,14 @@ fn without_node(s: &Scenario, n: u32) -> Option<Scenario> {
         out.cluster.expect = out.cluster.expect.map(|e| e.min(servers)).filter(|e| *e > 0);
     }
     out.lines.retain_mut(|line| {
+        if let Line::At(_, Action::Restart { options, .. } | Action::Start { options, .. }) = line
+            && let Some(name) = &mut options.name
+        {
+            if name.0 == n {
+                return false;
+            }
+            name.0 -= u32::from(name.0 > n);
+        }
         edit_sets(line, |set| {
             if set.contains(n) && *set != NodeSet::All && !remove_from(set, n) {
                 return false;
@@ -334,6 +342,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         Action::Restart { nodes, options } | Action::Start { nodes, options } => {
             options.join.iter_mut().chain([nodes]).collect()
         }
+        Action::Rumour { nodes, on } => vec![nodes, on],
         Action::Isolate { nodes }
         | Action::Mend { nodes }
         | Action::Flap { nodes, .. }
@@ -350,7 +359,6 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         | Action::ForgeEvent { nodes, .. }
         | Action::Retag { nodes }
         | Action::Misplace { nodes }
-        | Action::Rumour { nodes, .. }
         | Action::Disk { nodes, .. } => vec![nodes],
     }
 }

@@ -1,5 +1,5 @@
-//! Standard output. Whoever reads it may go away (`| head`): then the program ends quietly, with the
-//! exit code that a shell shows for a process that a closed pipe has killed.
+//! Standard output. Whoever reads it may go away (`| head`): then the program ends quietly, with
+//! the exit code that a shell shows for a process that a closed pipe has killed.
 
 use std::{
     io::{self, BufWriter, Write},

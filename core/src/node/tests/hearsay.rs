@@ -157,3 +157,37 @@ fn who_met_a_member_is_the_first_to_declare_its_failure() {
     assert!(w.hosts[1].events.iter().any(told));
     assert_eq!(w.hosts[1].node.stats().get(Counter::HearsayDropped), 0);
 }
+
+/// What nobody could refute would stay for ever.
+#[test]
+fn a_stranger_at_a_version_beyond_refutation_is_not_believed() {
+    let mut w = World::joined(2);
+    let mut claim = ghost(77);
+    let at = |claim: &mut Claim, generation| {
+        let record = Arc::make_mut(&mut claim.record);
+        record.version = Version { generation, incarnation: 0 };
+        claim.statement = Statement::Failed { by: NodeId::from_bytes([1; 16]) };
+    };
+    at(&mut claim, (1 << 40) + 1);
+    hear(&mut w, 0, &claim);
+    assert_eq!(w.state(0, 77), None);
+    assert_eq!(w.hosts[0].node.stats().get(Counter::ImplausibleClaim), 1);
+    at(&mut claim, 1 << 40);
+    hear(&mut w, 0, &claim);
+    assert_eq!(w.state(0, 77), Some(State::Failed));
+}
+
+/// Whoever missed what led a member far ahead asks it when it speaks, and believes its answer.
+#[test]
+fn who_is_too_far_ahead_is_asked() {
+    let mut w = World::joined(2);
+    w.run(secs(5));
+    let (now, id, from) = (w.now, w.hosts[1].node.me.id, w.hosts[1].node.me.addr);
+    let node = &mut w.hosts[0].node;
+    let probes = node.probes.len();
+    let version = |incarnation| Version { generation: 1, incarnation };
+    for (from, incarnation, asked) in [(from, 1, 0), (addr(9), 1 << 20, 0), (from, 1 << 20, 1)] {
+        node.ask_for_voucher(now, from, wire::Sender { id, version: version(incarnation) });
+        assert_eq!(node.probes.len(), probes + asked);
+    }
+}
