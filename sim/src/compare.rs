@@ -29,7 +29,8 @@ pub fn profiles() -> Vec<Profile> {
 }
 
 /// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are halves of the cluster.
+/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are
+/// halves of the cluster.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),

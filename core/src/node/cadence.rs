@@ -1,10 +1,11 @@
 //! Cadence: every other probe of a member goes to one of its observers in turn, so each of them
 //! hears from it at steady times, and notices when that ends.
 //!
-//! Who is probed by chance only is first probed after a time without bound: of 50 members each picks
-//! it once in 49 s, so the wait for the first is about exponential (mean 1 s, p99 4.6 s). With half
-//! of the pings on a cadence some observer misses one within two intervals, and no further packet
-//! is sent for it. A missing ping proves nothing: its observer probes in its turn, and that is all.
+//! Who is probed by chance only is first probed after a time without bound: of 50 members each
+//! picks it once in 49 s, so the wait for the first is about exponential (mean 1 s, p99 4.6 s).
+//! With half of the pings on a cadence some observer misses one within two intervals, and no
+//! further packet is sent for it. A missing ping proves nothing: its observer probes in its turn,
+//! and that is all.
 
 use core::time::Duration;
 

@@ -1,8 +1,9 @@
-//! Hedged connections (Dean and Barroso 2013): a kernel repeats a lost SYN after 1, 3 and 7 s, which
-//! is long when it holds up a join. So a connection that does not come is tried again beside the
-//! first, and whichever is there first does the work.
+//! Hedged connections (Dean and Barroso 2013): a kernel repeats a lost SYN after 1, 3 and 7 s,
+//! which is long when it holds up a join. So a connection that does not come is tried again beside
+//! the first, and whichever is there first does the work.
 //!
-//! The first stream keeps its role, deadline and place in `syncing` until a further one takes over.
+//! The first stream keeps its role, deadline and place in `syncing` until a further one takes
+//! over.
 
 use alloc::vec::Vec;
 
