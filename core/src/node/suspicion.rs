@@ -15,6 +15,9 @@ use crate::{
     wire::Packed,
 };
 
+/// A suspicion of our own runs at most so much longer for a bad health of ours: nine times the
+/// patience with a mute member would be almost two minutes.
+const DOUBT_OF_OURSELVES: Duration = Duration::from_secs(30);
 /// One in so many looks once more at a member that is mute.
 const MUTE_LOOKS: usize = 8;
 
@@ -158,7 +161,8 @@ impl Node {
             t.suspicion_confirmations.min(u32::try_from(n).unwrap_or(u32::MAX).saturating_sub(2));
         let others = u32::try_from(s.accusers.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let base = suspicion_timeout(min, max, s.witnesses + others, k);
-        if s.accusers.first() == Some(&self.me.id) { self.patient(base) } else { base }
+        let own = s.accusers.first() == Some(&self.me.id);
+        if own { self.patient(base).min(base + DOUBT_OF_OURSELVES) } else { base }
     }
 
     /// Nobody spoke up in time.
