@@ -47,6 +47,14 @@ impl Node {
         self.observers().nth(turn.checked_rem(n)?)
     }
 
+    /// Is a round trip to this member to be measured? Observers are pinged more often than others,
+    /// and one of them that lies about where it is must not weigh more for that.
+    pub(super) fn samples_fairly(&mut self, id: NodeId) -> bool {
+        let k = self.cfg.tuning.observers;
+        let others = self.table.live_count().saturating_sub(k);
+        others <= k || !self.is_observer(id) || self.rng.below(others) < k
+    }
+
     /// A ping of a member came, or it has just begun to be observed: the next is due.
     pub(super) fn expect_ping(&mut self, now: Instant, from: NodeId) {
         if self.observes(from) {

@@ -285,7 +285,8 @@ impl Node {
         self.tell_sender(from, sender);
         if known {
             if let Some(place) = place {
-                let first = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
+                let regular = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
+                let first = regular && self.samples_fairly(p.target);
                 self.learn_place(p.target, place, first.then(|| now.since(p.sent)));
             }
             self.compare_root(now, p.target, a.root);
