@@ -35,6 +35,22 @@ pub struct Record {
 }
 
 impl Record {
+    /// A client at the lowest version that speaks the first protocol version only and says nothing
+    /// else of itself: what others differ from (`Record { role, ..Record::of_client(..) }`).
+    pub fn of_client(id: NodeId, name: Name, addr: SocketAddr) -> Self {
+        Self {
+            id,
+            version: Version::default(),
+            name,
+            addr,
+            role: Role::Client,
+            protocol: (1, 1),
+            tags: Pairs::default(),
+            meta: Pairs::default(),
+            turn: 0,
+        }
+    }
+
     /// Has it held the name for longer than `other`, which has the same one? All who know both
     /// records answer alike, and exactly one of two members does.
     pub fn is_senior_to(&self, other: &Self) -> bool {

@@ -6,7 +6,7 @@ use net_tokio::{
     handle::AgentHandle,
     view::{AgentInfo, Member, Status, View},
 };
-use quorate_core::{Name, NodeId, Pairs, Record, Role, Version};
+use quorate_core::{Name, NodeId, Pairs, Record, Role};
 
 use crate::label;
 
@@ -15,15 +15,13 @@ const SERVER: Role = Role::Server { port: 8300, expect: 1, bootstrap: false };
 fn member(n: u8, name: &str, addr: &str, role: Role, status: Status) -> Member {
     let meta = Pairs::new([("rack", "7"), ("rfc1035-note", "bare")]).expect("pairs");
     let record = Record {
-        id: NodeId::from_random([n; 16]),
-        version: Version::default(),
-        name: Name::new(name).expect("a name"),
-        addr: SocketAddr::new(addr.parse().expect("an address"), 8301),
         role,
-        protocol: (1, 1),
-        turn: 0,
-        tags: Pairs::default(),
         meta,
+        ..Record::of_client(
+            NodeId::from_random([n; 16]),
+            Name::new(name).expect("a name"),
+            SocketAddr::new(addr.parse().expect("an address"), 8301),
+        )
     };
     let (record, suspect) = (Arc::new(record), false);
     Member { record, status, suspect, create_index: 1, modify_index: 1 }

@@ -371,22 +371,18 @@ fn answers(answer: &Message, question: &Message) -> bool {
 /// A claim that a member could make.
 fn claim([who, by, generation, incarnation, what, extra]: [u8; 6]) -> Claim {
     let by = NodeId::from_bytes([by % 16; 16]);
+    let id = NodeId::from_bytes([who % 16; 16]);
+    let name = Name::new(format!("n{}", extra % 16)).expect("a letter and digits are a name");
     let record = Record {
-        id: NodeId::from_bytes([who % 16; 16]),
         version: Version {
             generation: u64::from(generation % 8),
             incarnation: u32::from(incarnation % 8),
         },
-        name: Name::new(format!("n{}", extra % 16)).expect("a letter and digits are a name"),
-        addr: addr(who % 16),
         role: match who % 2 {
             0 => Role::Client,
             _ => Role::Server { port: 8300, expect: 3, bootstrap: false },
         },
-        protocol: (1, 1),
-        turn: 0,
-        tags: Pairs::default(),
-        meta: Pairs::default(),
+        ..Record::of_client(id, name, addr(who % 16))
     };
     let evidence = [Evidence::Mute, Evidence::Silent, Evidence::Refused];
     let evidence = evidence[usize::from(extra) % 3];

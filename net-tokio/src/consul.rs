@@ -121,19 +121,17 @@ impl fmt::Display for TagList<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Name, NodeId, Pairs, Version};
+    use quorate_core::{Name, NodeId, Pairs};
 
     fn record(role: Role) -> Record {
         Record {
-            id: NodeId::from_bytes([7; 16]),
-            version: Version::default(),
-            name: Name::new("n").unwrap(),
-            addr: "127.0.0.1:8301".parse().unwrap(),
             role,
-            protocol: (1, 1),
-            turn: 0,
             tags: Pairs::new([("build", "0.1.0")]).unwrap(),
-            meta: Pairs::default(),
+            ..Record::of_client(
+                NodeId::from_bytes([7; 16]),
+                Name::new("n").unwrap(),
+                "127.0.0.1:8301".parse().unwrap(),
+            )
         }
     }
 

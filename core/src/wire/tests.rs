@@ -7,15 +7,14 @@ use proptest::prelude::*;
 
 pub(crate) fn record(n: u8) -> Record {
     Record {
-        id: NodeId::from_bytes([n; 16]),
         version: Version { generation: 3, incarnation: 300 },
-        name: Name::new("agent-one").unwrap(),
-        addr: "127.0.0.10:8301".parse().unwrap(),
         role: Role::Server { port: 8300, expect: 3, bootstrap: false },
-        protocol: (1, 1),
-        turn: 0,
         tags: Pairs::new([("build", "0.1.0")]).unwrap(),
-        meta: Pairs::default(),
+        ..Record::of_client(
+            NodeId::from_bytes([n; 16]),
+            Name::new("agent-one").unwrap(),
+            "127.0.0.10:8301".parse().unwrap(),
+        )
     }
 }
 

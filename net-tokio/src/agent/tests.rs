@@ -312,7 +312,7 @@ async fn a_shutdown_frees_every_port_and_file() {
 #[tokio::test]
 async fn lost_events_are_made_up_for_by_the_list() {
     use quorate_core::wire::{Envelope, Message, append_message};
-    use quorate_core::{Claim, NodeId, Record, Role, Statement, Version};
+    use quorate_core::{Claim, NodeId, Record, Statement, Version};
     let mut c = config("n1");
     c.limits.events = 16;
     let a = Agent::start(c).await.unwrap();
@@ -321,15 +321,12 @@ async fn lost_events_are_made_up_for_by_the_list() {
     envelope.begin(&mut datagram);
     for n in 2..=50u8 {
         let record = Record {
-            id: NodeId::from_bytes([n; 16]),
             version: Version { generation: 1, incarnation: 0 },
-            name: Name::new(format!("n{n}")).unwrap(),
-            addr: SocketAddr::from(([127, 0, 9, n], 9)),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
+            ..Record::of_client(
+                NodeId::from_bytes([n; 16]),
+                Name::new(format!("n{n}")).unwrap(),
+                SocketAddr::from(([127, 0, 9, n], 9)),
+            )
         };
         let claim = Claim { record: Arc::new(record), statement: Statement::Alive };
         append_message(&Message::Claim(claim), &mut datagram);

@@ -8,7 +8,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Name, Record, RecordType},
 };
-use quorate_core::{Label, Name as NodeName, NodeId, Pairs, Record as NodeRecord, Role, Version};
+use quorate_core::{Label, Name as NodeName, NodeId, Pairs, Record as NodeRecord, Role};
 
 use super::*;
 use crate::{
@@ -22,15 +22,12 @@ const SOA: &str = "consul. 0 IN SOA ns.consul. hostmaster.consul. 77 3600 600 86
 fn member(n: u8, name: &str, addr: &str, role: Role, status: Status) -> Member {
     Member {
         record: Arc::new(NodeRecord {
-            id: NodeId::from_random([n; 16]),
-            version: Version::default(),
-            name: NodeName::new(name).unwrap(),
-            addr: SocketAddr::new(addr.parse().unwrap(), 8301),
             role,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
+            ..NodeRecord::of_client(
+                NodeId::from_random([n; 16]),
+                NodeName::new(name).unwrap(),
+                SocketAddr::new(addr.parse().unwrap(), 8301),
+            )
         }),
         status,
         suspect: false,

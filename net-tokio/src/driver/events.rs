@@ -148,23 +148,17 @@ fn trouble(event: &Event) -> Option<(Level, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Evidence, Name, Pairs, Role, Version};
+    use quorate_core::{Evidence, Name};
     use std::sync::Arc;
 
     #[test]
     fn each_change_has_its_line_and_our_own_has_none() {
         let id = NodeId::from_bytes([2; 16]);
-        let record = Arc::new(Record {
+        let record = Arc::new(Record::of_client(
             id,
-            version: Version::default(),
-            name: Name::new("n2").unwrap(),
-            addr: ([127, 0, 0, 2], 8301).into(),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
-        });
+            Name::new("n2").unwrap(),
+            ([127, 0, 0, 2], 8301).into(),
+        ));
         let r = || Arc::clone(&record);
         let by = NodeId::from_bytes([1; 16]);
         for (event, line) in [

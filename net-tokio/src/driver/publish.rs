@@ -140,19 +140,16 @@ fn alike(a: &Record, b: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Name, Pairs, Role, Version};
+    use quorate_core::{Name, Version};
 
     fn record(n: u8, incarnation: u32) -> Arc<Record> {
         Arc::new(Record {
-            id: NodeId::from_bytes([n; 16]),
             version: Version { generation: 1, incarnation },
-            name: Name::new(format!("n{n}")).unwrap(),
-            addr: ([127, 0, 0, n], 8301).into(),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
+            ..Record::of_client(
+                NodeId::from_bytes([n; 16]),
+                Name::new(format!("n{n}")).unwrap(),
+                ([127, 0, 0, n], 8301).into(),
+            )
         })
     }
 

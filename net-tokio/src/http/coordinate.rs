@@ -105,7 +105,7 @@ fn later(a: Option<Duration>, b: Option<Duration>) -> Ordering {
 mod tests {
     use super::*;
     use crate::view::Status;
-    use quorate_core::{Label, Name, NodeId, Pairs, Record, Role, Version};
+    use quorate_core::{Label, Name, NodeId, Record};
     use std::sync::Arc;
 
     fn id(n: u8) -> NodeId {
@@ -113,17 +113,11 @@ mod tests {
     }
 
     fn member(n: u8) -> Member {
-        let record = Arc::new(Record {
-            id: id(n),
-            version: Version::default(),
-            name: Name::new(format!("n{n}")).unwrap(),
-            addr: ([127, 0, 0, n], 8301).into(),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
-        });
+        let record = Arc::new(Record::of_client(
+            id(n),
+            Name::new(format!("n{n}")).unwrap(),
+            ([127, 0, 0, n], 8301).into(),
+        ));
         Member { record, status: Status::Alive, suspect: false, create_index: 1, modify_index: 1 }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{
     BootstrapState, BootstrapStatus, ClusterId, CommandError, EventId, JoinError, Label, Name,
-    NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError, Version,
+    NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -24,15 +24,14 @@ pub(super) const SERVER: Role = Role::Server { port: 8300, expect: 1, bootstrap:
 
 pub(super) fn member(name: &str, last: u8, role: Role, status: Status) -> Member {
     let record = Record {
-        id: NodeId::from_bytes([last; 16]),
-        version: Version::default(),
-        name: Name::new(name).unwrap(),
-        addr: format!("127.0.0.{last}:8301").parse().unwrap(),
         role,
-        protocol: (1, 1),
-        turn: 0,
         tags: Pairs::new([("build", "0.1.0")]).unwrap(),
         meta: Pairs::new([("rack", format!("r{}", last % 2))]).unwrap(),
+        ..Record::of_client(
+            NodeId::from_bytes([last; 16]),
+            Name::new(name).unwrap(),
+            format!("127.0.0.{last}:8301").parse().unwrap(),
+        )
     };
     let (create_index, modify_index) = (u64::from(last), u64::from(last) + 1);
     Member { record: Arc::new(record), status, suspect: false, create_index, modify_index }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_core::{Claim, Evidence, Name, Pairs, Record, Role, Statement};
+use quorate_core::{Claim, Evidence, Name, Record, Statement};
 
 use super::*;
 
@@ -133,15 +133,8 @@ fn s5_a_node_accuses_itself() {
     let (own, other) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
     let datagram = |about, statement| {
         let record = Record {
-            id: about,
             version: v(1, 0),
-            name: Name::new("n1").unwrap(),
-            addr: "10.0.0.1:8301".parse().unwrap(),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
+            ..Record::of_client(about, Name::new("n1").unwrap(), "10.0.0.1:8301".parse().unwrap())
         };
         let head = wire::stream_head(&label);
         let mut bytes = Vec::new();

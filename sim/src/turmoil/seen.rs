@@ -136,19 +136,16 @@ fn change(old: Option<&Member>, new: &Member) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Name, Pairs, Record, Role, Version};
+    use quorate_core::{Name, Record, Version};
 
     fn member(status: Status, suspect: bool) -> Member {
         let record = Arc::new(Record {
-            id: NodeId::from_bytes([1; 16]),
             version: Version { generation: 1, incarnation: 0 },
-            name: Name::new("n1").unwrap(),
-            addr: ([10, 0, 0, 1], 8301).into(),
-            role: Role::Client,
-            protocol: (1, 1),
-            turn: 0,
-            tags: Pairs::default(),
-            meta: Pairs::default(),
+            ..Record::of_client(
+                NodeId::from_bytes([1; 16]),
+                Name::new("n1").unwrap(),
+                ([10, 0, 0, 1], 8301).into(),
+            )
         });
         Member { record, status, suspect, create_index: 1, modify_index: 1 }
     }

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use quorate_core::{Claim, Pairs, Record, Role, Statement, Version, wire};
+use quorate_core::{Claim, Record, Statement, Version, wire};
 
 use super::{
     Injected, World,
@@ -263,15 +263,8 @@ impl World {
         }
         let (host, identity) = (&self.hosts[h], self.hosts[h].identity);
         let record = Record {
-            id: self.identities[identity as usize].0,
             version: Version { generation: 1, incarnation: 0 },
-            name: host.name.clone(),
-            addr: host.addr,
-            role: Role::Client,
-            protocol: (1, 1),
-            tags: Pairs::default(),
-            meta: Pairs::default(),
-            turn: 0,
+            ..Record::of_client(self.identities[identity as usize].0, host.name.clone(), host.addr)
         };
         let from = record.addr;
         let seen = Seen { subject: identity, version: record.version, content: content(&record) };

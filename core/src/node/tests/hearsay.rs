@@ -5,15 +5,12 @@ use crate::node::claims::Origin;
 
 fn ghost(i: u8) -> Claim {
     let record = Record {
-        id: NodeId::from_bytes([i; 16]),
         version: Version { generation: 1, incarnation: 0 },
-        name: Name::new(std::format!("n{i}")).unwrap(),
-        addr: addr(usize::from(i)),
-        role: Role::Client,
-        protocol: (1, 1),
-        tags: Pairs::default(),
-        meta: Pairs::default(),
-        turn: 0,
+        ..Record::of_client(
+            NodeId::from_bytes([i; 16]),
+            Name::new(std::format!("n{i}")).unwrap(),
+            addr(usize::from(i)),
+        )
     };
     Claim { record: record.into(), statement: Statement::Alive }
 }
