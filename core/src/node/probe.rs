@@ -42,6 +42,8 @@ pub(super) struct Probe {
     stream: Option<StreamId>,
     /// What our own stream met.
     met: Option<NackReason>,
+    /// Our stream was reset, and opened once more.
+    again: bool,
     /// A watch stream to the target broke: its kernel said so once already.
     unwatched: bool,
 }
@@ -91,6 +93,7 @@ impl Node {
             nacks: Vec::new(),
             stream: None,
             met: None,
+            again: false,
             unwatched: false,
         };
         self.probes.insert(cookie, probe);
@@ -337,6 +340,28 @@ impl Node {
             p.met = Some(r);
             self.decide_early(now, cookie);
         }
+    }
+
+    /// The kernel of a process that ends closes what it held piece by piece: a stream that was
+    /// accepted in between is reset with its listener, and only the next one is refused. So one
+    /// that is reset is opened once more. False: it was already.
+    pub(super) fn probe_stream_again(
+        &mut self,
+        now: Instant,
+        cookie: Cookie,
+        target: NodeId,
+    ) -> bool {
+        let fresh = self.probes.get(&cookie).is_some_and(|p| !p.again);
+        let Some(to) = self.table.get(target).map(|e| e.record.addr).filter(|_| fresh) else {
+            return false;
+        };
+        // It ends with its probe at the latest.
+        let limit = self.patient(self.cfg.tuning.probe_interval);
+        let stream = self.open(now, to, Role::Probing { cookie, target }, limit);
+        if let Some(p) = self.probes.get_mut(&cookie) {
+            (p.stream, p.again) = (stream, true);
+        }
+        stream.is_some()
     }
 
     /// Two independent refusals: the process is gone, waiting longer tells nothing new.

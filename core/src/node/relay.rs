@@ -20,6 +20,8 @@ pub(super) struct Relay {
     addr: SocketAddr,
     stream: Option<StreamId>,
     met: NackReason,
+    /// The stream was reset, and opened once more.
+    again: bool,
     nacked: bool,
     /// The target has this address here, too: it is pinged again and again, and over a stream.
     trusted: bool,
@@ -54,6 +56,7 @@ impl Node {
             addr: r.addr,
             stream,
             met: NackReason::Silent,
+            again: false,
             nacked: false,
             trusted,
         };
@@ -82,6 +85,24 @@ impl Node {
         let message = Message::Ack(Ack { cookie: r.ask, version: a.version, root: 0 });
         self.transmit(Outgoing::Message { to: r.asker, message, known: None });
         true
+    }
+
+    /// As with a probe of our own: a stream that is reset is opened once more.
+    pub(super) fn relay_stream_again(
+        &mut self,
+        now: Instant,
+        cookie: Cookie,
+        target: NodeId,
+    ) -> bool {
+        let Some(to) = self.relays.get(&cookie).filter(|r| !r.again).map(|r| r.addr) else {
+            return false;
+        };
+        let limit = self.cfg.tuning.probe_interval;
+        let stream = self.open(now, to, Role::Relaying { cookie, target }, limit);
+        if let Some(r) = self.relays.get_mut(&cookie) {
+            (r.stream, r.again) = (stream, true);
+        }
+        stream.is_some()
     }
 
     /// What a relay's stream or ping met. Refusals are told at once.

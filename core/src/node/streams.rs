@@ -292,13 +292,17 @@ impl Node {
             return;
         }
         match c.role {
-            Role::Probing { cookie, .. } => {
+            Role::Probing { cookie, target } => {
                 self.drop_conn(id);
-                self.probe_stream_met(now, cookie, probe::met(e));
+                if e != StreamError::Reset || !self.probe_stream_again(now, cookie, target) {
+                    self.probe_stream_met(now, cookie, probe::met(e));
+                }
             }
-            Role::Relaying { cookie, .. } => {
+            Role::Relaying { cookie, target } => {
                 self.drop_conn(id);
-                self.relay_met(cookie, probe::met(e));
+                if e != StreamError::Reset || !self.relay_stream_again(now, cookie, target) {
+                    self.relay_met(cookie, probe::met(e));
+                }
             }
             _ => {
                 let c = self.drop_conn(id);

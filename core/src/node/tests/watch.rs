@@ -196,3 +196,49 @@ fn who_left_owes_no_answer_and_is_not_doubted() {
     node.reached_by_others(id);
     assert_eq!(node.next_doubtful(), None);
 }
+
+/// A kernel closes what a process held piece by piece: the first stream of the look is accepted
+/// before the listener is closed, and reset with it.
+#[test]
+fn a_stream_that_is_reset_while_a_process_dies_is_opened_once_more() {
+    let mut w = watched(2);
+    w.hosts[1].up = false;
+    let (now, node) = (w.now, &mut w.hosts[0].node);
+    let watching = |c: &crate::node::streams::Conn| {
+        matches!(c.role, crate::node::streams::Role::Watching { .. })
+    };
+    let watch = node.conns.iter().find(|(_, c)| watching(c)).map(|(id, _)| *id).unwrap();
+    let opened = |node: &mut Node| loop {
+        match node.poll_stream() {
+            Some(StreamAction::Open { id, .. }) => break Some(id),
+            Some(_) => {}
+            None => break None,
+        }
+    };
+    node.handle_stream(now, watch, StreamEvent::Finished);
+    let first = opened(node).expect("it looks at once");
+    node.handle_stream(now, first, StreamEvent::Connected);
+    node.handle_stream(now, first, StreamEvent::Failed(StreamError::Reset));
+    let second = opened(node).expect("it looks once more");
+    node.handle_stream(now, second, StreamEvent::Failed(StreamError::Refused));
+    assert_eq!(node.table.get(id(1)).unwrap().state(), State::Suspect, "two answers of its kernel");
+    w.run(Duration::from_millis(400));
+    assert_eq!(w.state(0, 1), Some(State::Failed));
+}
+
+#[test]
+fn a_living_process_that_resets_streams_is_not_asked_for_ever() {
+    let mut w = watched(2);
+    let (now, node) = (w.now, &mut w.hosts[0].node);
+    let cookie = node.start_probe(now, id(1), crate::node::probe::Kind::Verify).unwrap();
+    node.probe_watched(now, cookie);
+    let mut opened = 0;
+    while let Some(action) = node.poll_stream() {
+        if let StreamAction::Open { id, .. } = action {
+            opened += 1;
+            node.handle_stream(now, id, StreamEvent::Failed(StreamError::Reset));
+        }
+    }
+    assert_eq!(opened, 2);
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+}
