@@ -2,6 +2,7 @@
 //! `-remove`.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::{
     identity::{Name, NodeId},
@@ -46,6 +47,22 @@ pub struct KeyringReport {
     pub keys: Vec<(Key, usize)>,
     /// How many members seal with each key.
     pub primary: Vec<(Key, usize)>,
+}
+
+impl fmt::Display for KeyringReport {
+    /// On one line: how many did it, and who did not and why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (all, bad) = (self.members, self.failures.len());
+        if self.called_off {
+            f.write_str("nothing was changed")?;
+        } else {
+            write!(f, "{}/{all} nodes reported success", all - bad)?;
+        }
+        for (i, (name, _, why)) in self.failures.iter().enumerate() {
+            write!(f, "{}{name}: {why}", if i == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
 }
 
 impl KeyringReport {

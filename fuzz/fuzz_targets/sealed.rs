@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use quorate_core::wire::{
     self, Envelope, FrameReader, HeadError, Keyring, Message, Sealer, StreamSeal, TAGS,
 };
-use quorate_fuzz::{key, label};
+use quorate_fuzz::{RECORDED, key, label};
 
 /// Packets that old may still come.
 const WINDOW: u64 = 1024;
@@ -24,7 +24,7 @@ fn envelope(k: u8, boot: u8) -> Envelope {
 /// A recorded packet: opened once; changed, never.
 fn recorded(data: &[u8], at: u16, change: u8) {
     assert!(envelope(8, 3).open(data).is_err(), "opened with another key");
-    let mut to = envelope(7, 255);
+    let mut to = envelope(RECORDED, 255);
     let first = to.open(data).is_ok();
     if !first {
         return;
@@ -33,14 +33,14 @@ fn recorded(data: &[u8], at: u16, change: u8) {
     let mut bad = data.to_vec();
     let at = usize::from(at) % bad.len();
     bad[at] ^= change.max(1);
-    assert!(envelope(7, 254).open(&bad).is_err(), "changed at {at}");
+    assert!(envelope(RECORDED, 254).open(&bad).is_err(), "changed at {at}");
     assert!(to.open(&bad).is_err(), "changed at {at}, after the genuine one");
-    assert!(envelope(7, 254).open(&data[..at]).is_err(), "cut at {at}");
+    assert!(envelope(RECORDED, 254).open(&data[..at]).is_err(), "cut at {at}");
 }
 
 /// One sender, one receiver, and a network that holds packets back, repeats and changes them.
 fn window(mut steps: &[u8]) {
-    let (mut from, mut to) = (envelope(7, 1), envelope(7, 2));
+    let (mut from, mut to) = (envelope(RECORDED, 1), envelope(RECORDED, 2));
     let mut sent: Vec<(u64, Vec<u8>)> = Vec::new();
     let (mut counter, mut highest, mut taken) = (0, 0, BTreeSet::new());
     while let [what, a, b, rest @ ..] = steps {
@@ -82,9 +82,9 @@ fn window(mut steps: &[u8]) {
 
 /// A sealed stream: what was said before a change is heard, and nothing behind it.
 fn stream(data: &[u8], at: u16, change: u8) {
-    let seals = || StreamSeal::pair(&key(7), &[1; 16], &[2; 16]);
+    let seals = || StreamSeal::pair(&key(RECORDED), &[1; 16], &[2; 16]);
     let (mut ours, _) = seals();
-    let mut bytes = wire::sealed_stream_head(&label(), key(7).id(), &[1; 16]);
+    let mut bytes = wire::sealed_stream_head(&label(), key(RECORDED).id(), &[1; 16]);
     let head = bytes.len();
     let mut said = Vec::new();
     for part in data.chunks(40) {

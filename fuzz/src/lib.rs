@@ -24,14 +24,17 @@ pub fn label() -> Label {
     Label::new("dc1").expect("letters and digits are a label")
 }
 
-/// The simulator's key (7), or another one.
+/// The key that seals the simulator's recorded packets, `k1`.
+pub const RECORDED: u8 = 1;
+
+/// One of the simulator's keys, `kN`.
 pub fn key(n: u8) -> Key {
     Key::new(&[n; 32]).expect("32 bytes are a key")
 }
 
 /// The keys of a sealed node.
 pub fn ring() -> Keyring {
-    Keyring::new(key(7))
+    Keyring::new(key(RECORDED))
 }
 
 /// Caps that a few inputs reach; recorded tapes have up to eight members.

@@ -437,8 +437,9 @@ impl<N: Net, C: Clock> Driver<N, C> {
                     let _ = reply.send(Err(JoinError::TimedOut.into()));
                 }
                 self.talk.on_event(&mut self.node, now, event);
-                // To ask again is harmless.
-                self.keyrings.clear();
+                for (_, reply) in self.keyrings.drain(..) {
+                    let _ = reply.send(Err(RequestError::OutcomeLost));
+                }
             }
             event => self.talk.on_event(&mut self.node, now, event),
         }

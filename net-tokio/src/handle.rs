@@ -115,6 +115,9 @@ pub enum RequestError {
     /// The join did not work.
     #[error("{0}")]
     Join(#[from] JoinError),
+    /// More happened at once than could be told, and the outcome is among what is lost.
+    #[error("too much happened at once, the outcome is not known: look, and do it again")]
+    OutcomeLost,
     /// The agent is shutting down.
     #[error("the agent is shutting down")]
     Stopped,

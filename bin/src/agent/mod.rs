@@ -32,7 +32,9 @@ const ATLAS_IS_GONE: &str = "-atlas flags are accepted, but the Atlas service no
 
 /// Runs an agent until it ends.
 pub(crate) fn command(p: &Parsed) -> ExitCode {
-    let plan = match plan(p, &Host::current()) {
+    // Also what is read again later is understood for the host as it was at the start.
+    let host = Host::current();
+    let plan = match plan(p, &host) {
         Ok(plan) => plan,
         Err(e) => return refuse(&e.to_string()),
     };
@@ -58,7 +60,7 @@ pub(crate) fn command(p: &Parsed) -> ExitCode {
         Err(e) => return refuse(&format!("the system gives no event loop: {e}")),
     };
     let until_stdin_ends = p.switch(UNTIL_STDIN_ENDS) == Some(true);
-    let replan = || self::plan(p, &Host::current());
+    let replan = || self::plan(p, &host);
     let code = runtime.block_on(run::run(plan, &sink, &replan, until_stdin_ends));
     // A look-up that still hangs in the system must not keep the process.
     runtime.shutdown_background();

@@ -38,6 +38,9 @@ impl Reloader<'_> {
             warn!("the configuration stays as it was: {e}");
             e.to_string()
         })?;
+        for w in &new.warnings {
+            warn!("{w}");
+        }
         if new.meta != self.plan.meta {
             handle.set_meta(new.meta.clone()).await.map_err(|e| e.to_string())?;
             self.plan.meta.clone_from(&new.meta);

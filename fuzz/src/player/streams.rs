@@ -7,7 +7,7 @@ use quorate_core::{
 use sim::corpus::tape::{Step, Stream};
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::{frames, key, label};
+use crate::{RECORDED, frames, key, label};
 
 /// A [`StreamEvent`] that holds its bytes.
 pub enum Event {
@@ -171,7 +171,7 @@ impl Peer {
             return wire::stream_head(&label());
         }
         self.agree(id);
-        wire::sealed_stream_head(&label(), key(7).id(), &Self::SALT)
+        wire::sealed_stream_head(&label(), key(RECORDED).id(), &Self::SALT)
     }
 
     /// Both random numbers are known once the node has said its own.
@@ -182,7 +182,7 @@ impl Peer {
         }
         let (opener, acceptor) =
             if id.is_accepted() { (Self::SALT, theirs) } else { (theirs, Self::SALT) };
-        let (forth, back) = StreamSeal::pair(&key(7), &opener, &acceptor);
+        let (forth, back) = StreamSeal::pair(&key(RECORDED), &opener, &acceptor);
         let (ours, theirs) = if id.is_accepted() { (forth, back) } else { (back, forth) };
         self.seal = Some(ours);
         self.reader.unlock(theirs);

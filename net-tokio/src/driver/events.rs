@@ -108,14 +108,8 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
 }
 
 fn keyring_line(report: &KeyringReport) -> (Level, String) {
-    let failures: Vec<String> =
-        report.failures.iter().map(|(name, _, why)| format!("{name}: {why}")).collect();
-    let (all, bad) = (report.members, failures.len());
-    if bad == 0 {
-        return (Level::DEBUG, format!("keyring operation: done by {all} of {all} members"));
-    }
-    let (done, failures) = (all - bad, failures.join("; "));
-    (Level::WARN, format!("keyring operation: done by {done} of {all} members; {failures}"))
+    let level = if report.is_complete() { Level::DEBUG } else { Level::WARN };
+    (level, format!("keyring operation: {report}"))
 }
 
 /// What an operator should do something about.

@@ -218,12 +218,12 @@ impl Api {
 
     async fn stats(&self) -> Result<Box<Stats>, ApiError> {
         let stats = timeout(STATS_TIMEOUT, self.handle.stats()).await;
-        stats.ok().flatten().ok_or(ApiError::Stopped)
+        stats.map_err(|_| ApiError::Busy)?.ok_or(ApiError::Stopped)
     }
 
     async fn coordinates(&self) -> Result<Coordinates, ApiError> {
         let known = timeout(STATS_TIMEOUT, self.handle.coordinates()).await;
-        known.ok().flatten().ok_or(ApiError::Stopped)
+        known.map_err(|_| ApiError::Busy)?.ok_or(ApiError::Stopped)
     }
 
     async fn join(&self, call: &Call<'_>) -> Result<Reply, ApiError> {

@@ -5,7 +5,8 @@ use quorate_core::CommandError;
 
 use crate::{handle::RequestError, http::query::DurationError, user::FilterError};
 
-/// Why a request was not carried out. Nothing has changed, whichever it is.
+/// Why a request was not carried out. Nothing has changed, but for [`ApiError::Keyring`], where
+/// some members may have done it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// A broken `%xx`, or not UTF-8.
@@ -101,6 +102,9 @@ pub enum ApiError {
     /// The agent ended meanwhile.
     #[error("the agent is shutting down")]
     Stopped,
+    /// The node did not say in time what was asked of it.
+    #[error("the agent is busy and did not answer in time: ask again")]
+    Busy,
     /// An answer could not be put together.
     #[error("internal error: {0}")]
     Internal(String),
@@ -125,6 +129,7 @@ impl ApiError {
             | Self::Reload(_)
             | Self::UnknownName(_)
             | Self::Stopped
+            | Self::Busy
             | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Encoding(_)
             | Self::Key(_)
@@ -150,6 +155,7 @@ impl From<RequestError> for ApiError {
         match e {
             RequestError::Command(e) => Self::Command(e),
             RequestError::Join(e) => Self::Join(e.to_string()),
+            RequestError::OutcomeLost => Self::Keyring(e.to_string()),
             RequestError::Stopped => Self::Stopped,
         }
     }

@@ -4,10 +4,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use quorate_core::{
-    KeyringReport,
-    wire::{Key, KeyOp},
-};
+use quorate_core::wire::{Key, KeyOp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -67,21 +64,6 @@ fn key(body: &[u8]) -> Result<Key, ApiError> {
     Key::new(&raw).map_err(|e| ApiError::Key(format!("the key does not fit: {e}")))
 }
 
-/// Who did not do it, on one line.
-fn failures(report: &KeyringReport) -> String {
-    let (all, bad) = (report.members, report.failures.len());
-    let mut text = if report.called_off {
-        "nothing was changed:".to_owned()
-    } else {
-        format!("{}/{all} nodes reported success:", all - bad)
-    };
-    for (i, (name, _, why)) in report.failures.iter().enumerate() {
-        let between = if i == 0 { " " } else { "; " };
-        text = text + between + name.as_str() + ": " + &why.to_string();
-    }
-    text
-}
-
 /// Does what the request wants on all members.
 pub(crate) async fn act(
     handle: &AgentHandle,
@@ -99,7 +81,7 @@ pub(crate) async fn act(
         return if report.is_complete() {
             Ok(Reply::empty(hyper::StatusCode::OK))
         } else {
-            Err(ApiError::Keyring(failures(&report)))
+            Err(ApiError::Keyring(report.to_string()))
         };
     }
     let told = report.failures.iter().map(|(n, _, why)| (n.to_string(), why.to_string()));

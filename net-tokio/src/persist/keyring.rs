@@ -74,12 +74,11 @@ impl DataDir {
             return Ok(());
         }
         let folder = self.path.join(FOLDER);
-        if !folder.is_dir() {
-            std::fs::create_dir_all(&folder).map_err(|e| io_error("create", &folder, e))?;
-            std::fs::File::open(&self.path)
-                .and_then(|d| d.sync_all())
-                .map_err(|e| io_error("sync", &self.path, e))?;
-        }
+        std::fs::create_dir_all(&folder).map_err(|e| io_error("create", &folder, e))?;
+        // Also where it was there: who made it may have died before this.
+        std::fs::File::open(&self.path)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| io_error("sync", &self.path, e))?;
         replace_file(&folder, FILE, &print(ring), true)?;
         self.keys = Some(ring.clone());
         Ok(())

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::FiredEvent;
 
-/// Bytes of a compiled pattern.
-const COMPILED_BYTES: usize = 1 << 20;
+/// Bytes of a compiled pattern. It is compiled between packets, whoever sent it.
+const COMPILED_BYTES: usize = 64 << 10;
 
 /// Regular expressions; an empty one lets everything through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -71,12 +71,7 @@ impl World {
     /// A keyring operation that was asked of `h` ended.
     pub(super) fn keyring_ended(report: &KeyringReport) -> (&'static str, String) {
         let goal = if report.is_complete() { "keyring-done" } else { "keyring-refused" };
-        let done = report.members - report.failures.len();
-        let mut text = format!("{done} of {}", report.members);
-        for (name, _, why) in &report.failures {
-            text = format!("{text}; {name}: {why}");
-        }
-        (goal, text)
+        (goal, report.to_string())
     }
 
     /// Somebody who has the key tells all, from the address of `h`, that `accused` failed.
@@ -97,7 +92,9 @@ impl World {
         self.checker.forged(self.hosts[accused].identity, version);
         let record = Arc::new(quorate_core::Record { version, ..(*own).clone() });
         let claim = Claim { record, statement: Statement::Failed { by: by.id } };
-        let salt = self.keyed.bytes32(Purpose::Garbage, u64::from(self.hosts[h].number), self.now);
+        // One boot id per accusation: each has counters of its own.
+        let subject = u64::from(self.hosts[h].number) << 32 | accused as u64;
+        let salt = self.keyed.bytes32(Purpose::Garbage, subject, self.now);
         let boot = salt.first_chunk().copied().unwrap_or_default();
         let ring = self.hosts[h].keys.clone().filter(|_| self.ring.is_some());
         let sealer = ring.map(|r| wire::Sealer::new(r, boot, 1));
