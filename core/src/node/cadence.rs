@@ -69,7 +69,8 @@ impl Node {
     pub(super) fn on_overdue(&mut self, now: Instant, id: NodeId) {
         if self.observes(id) && !self.broken(Bug::OverdueUnminded) {
             self.expect_ping(now, id);
-            self.start_probe(now, id, Kind::Regular);
+            // Beside the round, so neither our health nor coordinates follow from it.
+            self.start_probe(now, id, Kind::Verify);
         }
     }
 }

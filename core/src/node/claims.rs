@@ -232,7 +232,10 @@ impl Node {
                 }
                 continue;
             }
-            self.start_probe(now, holder.id, Kind::Verify);
+            // One that was only heard of is looked at in its turn, wherever it is said to be.
+            if !self.notes.hearsay.is_unmet(&self.table, holder.id) {
+                self.start_probe(now, holder.id, Kind::Verify);
+            }
             if holder.addr != record.addr {
                 let other = Arc::clone(record);
                 self.event(Event::NameConflict { other, holder });
@@ -246,13 +249,20 @@ impl Node {
 
     /// Takes a member off the list; its version stays remembered.
     pub(super) fn forget(&mut self, id: NodeId) {
-        self.drop_suspicion(id);
-        self.vivaldi.forget(id);
-        self.forget_hearsay(id);
-        if let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) {
-            self.revision += 1;
+        if let Some(e) = self.take_off(id) {
             self.event(Event::Reaped { record: Arc::clone(&e.record) });
         }
+    }
+
+    /// Takes a member off the list, with all that is kept beside it.
+    pub(super) fn take_off(&mut self, id: NodeId) -> Option<Arc<Packed>> {
+        self.drop_suspicion(id);
+        self.vivaldi.forget(id);
+        self.forget_degraded(id);
+        self.forget_hearsay(id);
+        let e = self.table.remove(id, self.cfg.limits.tombstones)?;
+        self.revision += 1;
+        Some(e)
     }
 
     /// Somebody speaks of us. What is wrong is refuted at once, above what was claimed.

@@ -13,7 +13,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
     Node,
-    streams::{Conn, Role},
+    streams::{Conn, Once, Role},
     sync::push_claims,
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     merge::{Order, compare},
     output::{JoinError, JoinId, StreamId},
     record::State,
+    stats::Counter,
     time::Instant,
     wire::{Forgotten, Message, Mismatch, Packed, Summaries, Summary, Want},
 };
@@ -72,7 +73,10 @@ impl Node {
         Message::Buckets(BoundedVec::truncated(self.table.digest.buckets().to_vec()))
     }
 
-    pub(super) fn answer_buckets(&mut self, id: StreamId, theirs: &[u64]) {
+    pub(super) fn answer_buckets(&mut self, now: Instant, id: StreamId, theirs: &[u64]) {
+        if !self.once(now, id, Once::Buckets) {
+            return;
+        }
         let mut bits = [0u64; 4];
         for (i, own) in self.table.digest.buckets().iter().enumerate() {
             if theirs.get(i) != Some(own) {
@@ -178,7 +182,15 @@ impl Node {
         }
     }
 
-    pub(super) fn answer_want(&mut self, id: StreamId, w: &Want) {
+    pub(super) fn answer_want(&mut self, now: Instant, id: StreamId, w: &Want) {
+        let cap = self.cfg.limits.members;
+        let Some(c) = self.conns.get_mut(&id) else { return };
+        c.wanted += w.ids.len();
+        if c.wanted > cap {
+            self.stats.count(Counter::DropMalformed);
+            self.fail(now, id, JoinError::NotQuorate);
+            return;
+        }
         let mut say = Vec::new();
         let wanted: Vec<_> = w.ids.iter().filter_map(|i| self.claim_about(*i)).collect();
         push_claims(&wanted, &mut say);

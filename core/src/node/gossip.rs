@@ -63,7 +63,6 @@ impl Node {
     /// The regular round: repeats to a few members, and to one that failed lately.
     pub(super) fn on_gossip_timer(&mut self, now: Instant) {
         self.rounds_left = self.cfg.tuning.immediate_rounds;
-        self.replies_left = super::REPLIES_PER_TICK;
         if self.queue.len() == 0 {
             return;
         }

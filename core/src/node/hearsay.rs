@@ -1,8 +1,8 @@
 //! Hearsay: members that this node was told of and has not met.
 //!
 //! They are listed at once, for a join must be seen by all at once. But until one has answered
-//! (itself, through a helper, or on a stream) it gets no more than small replies, helps only where
-//! nobody else can, and is looked at before others. If it is accused and its time runs out, it is
+//! (itself, through a helper, or on a stream) its pings are answered without news, it helps only
+//! where nobody else can, and it is looked at before others. If it is accused and its time runs out, it is
 //! taken off the list as if it had never been told of, not declared failed: what a forged or stale
 //! claim brought goes away on every node that believed it. A tombstone then stops the same rumour,
 //! and only that: a word of its own on a stream, a higher version, or somebody who met it and
@@ -158,13 +158,9 @@ impl Node {
         if !told_only || self.broken(Bug::HearsayBelieved) {
             return false;
         }
-        self.forget_hearsay(id);
-        let Some(e) = self.table.remove(id, self.cfg.limits.tombstones) else { return false };
-        self.vivaldi.forget(id);
-        self.forget_degraded(id);
+        let Some(e) = self.take_off(id) else { return false };
         self.queue.forget(id);
         self.stats.count(Counter::HearsayDropped);
-        self.revision += 1;
         let dropped = &mut self.notes.hearsay.dropped;
         dropped.retain(|d| d.0 != id);
         dropped.push_back((id, e.record.addr, now));

@@ -15,7 +15,7 @@ use crate::{output::StreamId, time::Instant};
 
 /// Connections beside the first one. The pause doubles with each: at 500 ms they begin at 0.5, 1.5
 /// and 3.5 s.
-const MOST: usize = 3;
+pub(super) const MOST: usize = 3;
 
 impl Node {
     /// A stream was opened whose work somebody waits for.
@@ -28,10 +28,11 @@ impl Node {
 
     /// It is still not connected.
     pub(super) fn on_hedge_timer(&mut self, now: Instant, id: StreamId) {
-        let Some(to) = self.conns.get(&id).filter(|c| !c.connected).map(|c| c.remote) else {
-            return;
-        };
-        let further = self.hedges_of(id).count() + 1;
+        // Where half of the streams are in use, others need the rest.
+        let busy = self.conns.len() * 2 >= self.cfg.limits.streams;
+        let Some(c) = self.conns.get_mut(&id).filter(|c| !c.connected && !busy) else { return };
+        c.hedges += 1;
+        let (to, further) = (c.remote, c.hedges);
         let limit = self.cfg.tuning.stream_timeout;
         if self.open(now, to, Role::Hedging { of: id }, limit).is_some() {
             self.arm_hedge(now, id, further);

@@ -38,14 +38,14 @@ type Answer = Result<Vec<Key>, KeyFailure>;
 
 /// An operation that was asked of this node.
 #[derive(Debug)]
-struct Rotation {
+pub(super) struct Rotation {
     id: KeyringId,
     op: KeyOp,
     /// First all are asked what they have.
     checking: bool,
-    waiting: VecDeque<NodeId>,
-    asked: BTreeSet<NodeId>,
-    answers: BTreeMap<NodeId, Answer>,
+    pub(super) waiting: VecDeque<NodeId>,
+    pub(super) asked: BTreeSet<NodeId>,
+    pub(super) answers: BTreeMap<NodeId, Answer>,
     /// Asked once more: a stream can break, and nothing is done twice.
     twice: BTreeSet<NodeId>,
     /// Nobody is asked again after this.
@@ -65,7 +65,7 @@ enum Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     count: u64,
-    running: Option<Rotation>,
+    pub(super) running: Option<Rotation>,
     unsaved: Vec<(PersistToken, Waiter)>,
 }
 
@@ -157,7 +157,10 @@ impl Node {
                 }
                 continue;
             }
-            let (true, Some(id)) = (r.asked.len() < AT_ONCE, r.waiting.pop_front()) else { return };
+            if r.asked.len() >= AT_ONCE {
+                return;
+            }
+            let Some(id) = r.waiting.pop_front() else { return };
             self.ask_for_keys(now, id);
         }
     }

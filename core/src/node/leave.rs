@@ -38,6 +38,7 @@ impl Node {
         self.timers.stop(Timer::Probe);
         self.timers.stop(Timer::Rejoin);
         self.end_watches();
+        self.go_on_with_keys(now);
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.event(Event::JoinFinished { id, addr, result: Err(JoinError::Leaving) });
         }

@@ -74,9 +74,6 @@ use random::Random;
 use timers::{Timer, Timers};
 pub use versions::SPOKEN;
 
-/// Stronger claims sent back to whoever is behind, per gossip tick.
-const REPLIES_PER_TICK: u32 = 32;
-
 /// A member in the list.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -214,6 +211,7 @@ impl Node {
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
         let table = table::Table::new(&mut rng);
+        let queue = queue::Queue::new(table.spread());
         let vivaldi = vivaldi::Vivaldi::new(table.spread());
         let mut node = Self {
             table,
@@ -236,12 +234,12 @@ impl Node {
             leaving: None,
             rejoin,
             vivaldi,
-            queue: queue::Queue::default(),
+            queue,
             memo: wire::Memo::default(),
             claims: Vec::new(),
             user: user::User::default(),
             rounds_left: config.tuning.immediate_rounds,
-            replies_left: REPLIES_PER_TICK,
+            replies_left: 0,
             timers: Timers::default(),
             storage: Storage { durable, tokens: 0, waiting: None, gate: None },
             awareness: 0,

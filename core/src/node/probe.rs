@@ -60,7 +60,6 @@ impl Node {
         self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
         self.refill_looks();
         if let Some(id) = self.next_target() {
-            self.stats.count(Counter::Probes);
             self.start_probe(now, id, Kind::Regular);
         }
     }
@@ -79,6 +78,9 @@ impl Node {
             return None;
         }
         let cookie = self.new_cookie();
+        if kind != Kind::Contact {
+            self.stats.count(Counter::Probes);
+        }
         let t = &self.cfg.tuning;
         if kind != Kind::Contact {
             self.timers.set(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
@@ -359,8 +361,10 @@ impl Node {
         let limit = self.patient(self.cfg.tuning.probe_interval);
         let stream = self.open(now, to, Role::Probing { cookie, target }, limit);
         if let Some(p) = self.probes.get_mut(&cookie) {
-            (p.stream, p.again) = (stream, true);
+            // That its kernel accepted is no longer true.
+            (p.stream, p.again, p.met) = (stream, true, None);
         }
+        self.arm_repeat(now, cookie);
         stream.is_some()
     }
 

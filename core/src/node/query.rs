@@ -246,7 +246,10 @@ impl Node {
     pub(super) fn on_query_reply_timer(&mut self, now: Instant, id: EventId) {
         let from = self.me.id;
         let Some(asked) = self.user.queries.asked.get_mut(&id) else { return };
-        let Some(answer) = asked.reply.clone().filter(|_| asked.sent < SENT_MAX) else { return };
+        // Where nobody may be, and the address may be somebody else's, nothing is repeated.
+        let unmet = self.notes.hearsay.is_unmet(&self.table, asked.origin);
+        let most = if unmet { 1 } else { SENT_MAX };
+        let Some(answer) = asked.reply.clone().filter(|_| asked.sent < most) else { return };
         asked.sent += 1;
         let origin = self.table.get(asked.origin).filter(|e| e.is_live());
         if let Some(to) = origin.map(|e| e.record.addr) {

@@ -6,7 +6,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::index::Index;
+use super::index::{Index, Spread};
 use crate::{identity::NodeId, wire, wire::Packed};
 
 /// No item.
@@ -33,22 +33,18 @@ pub(super) struct Queue {
     items: Vec<Option<Item>>,
     free: Vec<u32>,
     ids: Index,
+    spread: Spread,
     levels: Vec<Level>,
     /// Something was queued since the last immediate round.
     pub(super) fresh: bool,
 }
 
-/// Ids of one item each: the first bytes of a random id spread well, and the queue is short.
-fn hash(id: NodeId) -> u32 {
-    let b = id.as_bytes();
-    let word = |at: usize| {
-        b.get(at..at + 8).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b))
-    };
-    let mixed = (word(0) ^ word(8).rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32
-}
-
 impl Queue {
+    /// With nothing in it; `spread`: of this node.
+    pub(super) fn new(spread: Spread) -> Self {
+        Self { spread, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len() - self.free.len()
     }
@@ -62,7 +58,7 @@ impl Queue {
     }
 
     fn find(&self, id: NodeId) -> Option<u32> {
-        self.ids.find(hash(id), |at| self.item(at).is_some_and(|i| i.claim.id() == id))
+        self.ids.find(self.spread.hash(id), |at| self.item(at).is_some_and(|i| i.claim.id() == id))
     }
 
     /// News, or newer news, about a member. With `most` items, one that was told most often leaves
@@ -97,9 +93,9 @@ impl Queue {
                 u32::try_from(self.items.len() - 1).unwrap_or(NIL)
             }
         };
-        let items = &self.items;
-        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| hash(i.claim.id()));
-        self.ids.insert(hash(id), at, of);
+        let (items, spread) = (&self.items, self.spread);
+        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| spread.hash(i.claim.id()));
+        self.ids.insert(spread.hash(id), at, of);
         self.link_first(at);
     }
 
@@ -142,9 +138,9 @@ impl Queue {
     /// Takes out an item that is in no list.
     fn remove(&mut self, at: u32) {
         let Some(id) = self.item(at).map(|i| i.claim.id()) else { return };
-        let items = &self.items;
-        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| hash(i.claim.id()));
-        self.ids.remove(hash(id), at, of);
+        let (items, spread) = (&self.items, self.spread);
+        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| spread.hash(i.claim.id()));
+        self.ids.remove(spread.hash(id), at, of);
         self.items[at as usize] = None;
         self.free.push(at);
         if self.len() == 0 {
@@ -244,6 +240,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::random::Random;
+
+    fn spread() -> Spread {
+        Spread::new(&mut Random::new([7; 32]))
+    }
+
     use crate::{Statement, record::Claim, wire::tests::record};
     use alloc::collections::BTreeMap;
     use proptest::prelude::*;
@@ -268,7 +270,7 @@ mod tests {
 
     #[test]
     fn least_told_first_then_in_turn_and_the_newest_news_before_all() {
-        let mut q = Queue::default();
+        let mut q = Queue::new(spread());
         (1..=3).for_each(|n| q.push(&claim(n, 0), 4));
         let one = 3 + claim(1, 0).body().len();
         assert_eq!(sent(&mut q, 0, one, 9), [3]);
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_up_what_was_told_most() {
-        let mut q = Queue::default();
+        let mut q = Queue::new(spread());
         let one = 3 + claim(1, 0).body().len();
         (1..=3).for_each(|n| q.push(&claim(n, 0), 3));
         sent(&mut q, 0, one, 9);
@@ -299,7 +301,7 @@ mod tests {
             steps in prop::collection::vec((0u8..4, 0u8..12), 0..200),
         ) {
             let (limit, told) = (5, 2);
-            let mut q = Queue::default();
+            let mut q = Queue::new(spread());
             let mut model: BTreeMap<u8, u32> = BTreeMap::new();
             for (i, (what, n)) in steps.into_iter().enumerate() {
                 match what {

@@ -100,7 +100,10 @@ impl Node {
         let limit = self.cfg.tuning.probe_interval;
         let stream = self.open(now, to, Role::Relaying { cookie, target }, limit);
         if let Some(r) = self.relays.get_mut(&cookie) {
-            (r.stream, r.again) = (stream, true);
+            (r.stream, r.again, r.met) = (stream, true, NackReason::Silent);
+        }
+        if let Some(every) = self.repeat_every() {
+            self.timers.set(Timer::RelayRepeat(cookie), now + every);
         }
         stream.is_some()
     }

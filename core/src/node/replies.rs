@@ -12,6 +12,9 @@ const IP_UDP_BYTES: usize = 28;
 /// Answers to strangers, per so long: a storm of joins stays below, it uses streams.
 const STRANGERS: (u32, Duration) = (256, Duration::from_secs(1));
 
+/// Stronger claims sent back to whoever is behind, per so long.
+const CORRECTIONS: (u32, Duration) = (32, Duration::from_millis(200));
+
 /// What may still be answered.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -20,6 +23,7 @@ pub(super) struct Replies {
     /// Answers to strangers until the next refill.
     left: u32,
     refill_at: Instant,
+    correct_at: Instant,
 }
 
 impl Node {
@@ -29,6 +33,10 @@ impl Node {
         if now >= self.security.replies.refill_at {
             self.security.replies.left = STRANGERS.0;
             self.security.replies.refill_at = now + STRANGERS.1;
+        }
+        if now >= self.security.replies.correct_at {
+            self.replies_left = CORRECTIONS.0;
+            self.security.replies.correct_at = now + CORRECTIONS.1;
         }
     }
 

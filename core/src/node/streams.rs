@@ -33,6 +33,20 @@ pub(super) struct Conn {
     pub(super) met_head: bool,
     /// Opened by us, and the other side's kernel accepted.
     pub(super) connected: bool,
+    /// Streams that were opened beside it.
+    pub(super) hedges: usize,
+    /// What the other side has said of [`Once`]: a bit each.
+    said: u8,
+    /// Records that it asked for.
+    pub(super) wanted: usize,
+}
+
+/// What is said once on a stream: it is small and its answer is large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Once {
+    Buckets = 1,
+    EventDigest = 2,
+    EventKeys = 4,
 }
 
 impl Conn {
@@ -47,6 +61,9 @@ impl Conn {
             own,
             met_head: false,
             connected: false,
+            hedges: 0,
+            said: 0,
+            wanted: 0,
         }
     }
 }
@@ -315,6 +332,18 @@ impl Node {
         if !self.refuse_name(id) && self.conns.contains_key(&id) {
             self.fail(now, id, JoinError::TimedOut);
         }
+    }
+
+    /// Is this said for the first time on that stream? Else it breaks the protocol, and ends.
+    pub(super) fn once(&mut self, now: Instant, id: StreamId, what: Once) -> bool {
+        let Some(c) = self.conns.get_mut(&id) else { return false };
+        let first = c.said & what as u8 == 0;
+        c.said |= what as u8;
+        if !first {
+            self.stats.count(Counter::DropMalformed);
+            self.fail(now, id, JoinError::NotQuorate);
+        }
+        first
     }
 
     /// Ends a stream that did not do its work.

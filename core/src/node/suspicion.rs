@@ -167,7 +167,7 @@ impl Node {
 
     /// Nobody spoke up in time.
     pub(super) fn on_suspicion_end(&mut self, now: Instant, id: NodeId) {
-        self.suspicions.remove(&id);
+        self.drop_suspicion(id);
         if self.broken(Bug::SuspicionNeverFires) {
             return;
         }

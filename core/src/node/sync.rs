@@ -171,7 +171,7 @@ impl Node {
             (Role::Joining { welcomed: true, .. } | Role::ServeJoin, Message::Done(())) => {
                 self.complete(now, id);
             }
-            (Role::ServeSync, Message::Buckets(theirs)) => self.answer_buckets(id, &theirs),
+            (Role::ServeSync, Message::Buckets(theirs)) => self.answer_buckets(now, id, &theirs),
             (Role::Syncing(_), Message::Mismatch(m)) => {
                 if let Some(Conn { role: Role::Syncing(d), .. }) = self.conns.get_mut(&id) {
                     d.bits = m.bits;
@@ -180,7 +180,7 @@ impl Node {
             (Role::Syncing(_), Message::Summaries(s)) => self.on_summaries(now, id, &s),
             (Role::Syncing(d), Message::Done(())) if d.asked => self.complete(now, id),
             (Role::ServeSync | Role::Syncing(_), Message::Forgotten(f)) => self.forget_too(&f),
-            (Role::ServeSync, Message::Want(w)) => self.answer_want(id, &w),
+            (Role::ServeSync, Message::Want(w)) => self.answer_want(now, id, &w),
             (Role::ServeSync, Message::Done(())) => {
                 self.say(id, &[Message::Done(())]);
                 self.complete(now, id);

@@ -18,6 +18,7 @@ mod names;
 mod replies;
 mod retag;
 mod sealing;
+mod streams;
 mod user;
 mod versions;
 mod watch;
@@ -453,7 +454,8 @@ fn without_regular_probes(w: &mut World) {
 
 /// Nothing that is queued or written leaves this node any more.
 fn hush(w: &mut World, i: usize) {
-    w.hosts[i].node.queue = super::queue::Queue::default();
+    let spread = w.hosts[i].node.table.spread();
+    w.hosts[i].node.queue = super::queue::Queue::new(spread);
     w.hosts[i].node.out.clear();
 }
 

@@ -16,6 +16,7 @@ use super::{
     Node, Outgoing, Timer,
     query::Queries,
     rumors::{Key, Met, Rumors, Window},
+    streams::Once,
 };
 use crate::{
     bounded::BoundedVec,
@@ -132,8 +133,16 @@ impl Node {
     ) {
         match m {
             Message::Events(all) if exchanges => self.on_events(now, all),
-            Message::EventDigest(theirs) if exchanges => self.on_event_digest(id, theirs),
-            Message::EventKeys(theirs) if exchanges => self.on_event_keys(id, &theirs),
+            Message::EventDigest(theirs) if exchanges => {
+                if self.once(now, id, Once::EventDigest) {
+                    self.on_event_digest(id, theirs);
+                }
+            }
+            Message::EventKeys(theirs) if exchanges => {
+                if self.once(now, id, Once::EventKeys) {
+                    self.on_event_keys(id, &theirs);
+                }
+            }
             _ => {
                 self.stats.count(Counter::DropMalformed);
                 self.fail(now, id, JoinError::NotQuorate);

@@ -61,7 +61,6 @@ pub(super) struct Vivaldi {
     rtts: [i64; WINDOW],
     next: usize,
     peers: Peers<Peer>,
-    revision: u64,
     /// A test has taken the bounds away: see [`crate::planted`].
     credulous: bool,
 }
@@ -71,14 +70,13 @@ impl Vivaldi {
     pub(super) fn new(spread: Spread) -> Self {
         let own = Coordinate::default();
         let (off, rtts) = ([0; WINDOW], [0; WINDOW]);
-        Self { own, off, rtts, next: 0, peers: Peers::new(spread), revision: 0, credulous: false }
+        Self { own, off, rtts, next: 0, peers: Peers::new(spread), credulous: false }
     }
 
     /// The member said where it is.
     fn heard(&mut self, id: NodeId, place: Place) {
         let fresh = || Peer { place, rtts: [0; FILTER], measured: 0 };
         self.peers.entry(id, fresh).place = place;
-        self.revision += 1;
     }
 
     /// A round trip to a member that is at `other`, and said so.
@@ -175,11 +173,6 @@ impl Node {
             heard.filter_map(|(id, p)| Some((id, p.place.coordinate()?))).collect();
         all.sort_unstable_by_key(|x| x.0);
         all.into_iter()
-    }
-
-    /// Rises whenever a coordinate changes. [`Node::revision`] does not.
-    pub const fn coordinates_revision(&self) -> u64 {
-        self.vivaldi.revision
     }
 
     /// What an ack says of where we are; nothing if that is switched off.

@@ -168,6 +168,7 @@ impl Node {
         let known = self.table.get(member).is_some_and(known);
         let w = &self.watches.observed;
         let room = w.contains_key(&member) || w.len() < self.cfg.limits.watches;
+        let room = room && self.cfg.tuning.observers > 0;
         if target != self.me.id || !known || !room {
             self.say(id, &[Message::Reject(Reject::Unavailable)]);
             self.close(id);

@@ -232,7 +232,8 @@ impl Window {
 #[derive(Debug)]
 struct Peer {
     key: KeyId,
-    cipher: ChaCha20Poly1305,
+    /// None: the key is gone.
+    cipher: Option<ChaCha20Poly1305>,
     window: Window,
     /// Counts datagrams of all senders, to find who was quiet for longest.
     heard: u64,
@@ -302,8 +303,10 @@ impl Sealer {
         if let Some(key) = ring.keys().next() {
             self.cipher = datagram_cipher(key, &self.boot);
         }
-        // What was derived from a key that is gone goes with it.
-        self.peers.retain(|_, p| ring.get(p.key).is_some());
+        // What was derived from a key that is gone goes with it; what was seen under it stays seen.
+        for p in self.peers.values_mut().filter(|p| ring.get(p.key).is_none()) {
+            p.cipher = None;
+        }
         self.ring = ring;
     }
 
@@ -345,8 +348,8 @@ impl Sealer {
             return Err(SealError::Replay);
         }
         let (front, body) = bytes.split_at_mut(head);
-        let fresh = match known {
-            Some(p) if open(&p.cipher, counter, front, body, &tag) => None,
+        let fresh = match known.and_then(|p| p.cipher.as_ref()) {
+            Some(cipher) if open(cipher, counter, front, body, &tag) => None,
             Some(_) => return Err(SealError::Key),
             None => {
                 let key = self.ring.get(id).ok_or(SealError::Key)?;
@@ -366,14 +369,15 @@ impl Sealer {
             }
             // A late one does not say that the key is in use again.
             if counter > p.window.highest {
-                (p.key, p.cipher) = (id, cipher.clone());
+                (p.key, p.cipher) = (id, Some(cipher.clone()));
             }
         } else if let Some(cipher) = fresh {
             if counter == 0 {
                 return Err(SealError::Replay);
             }
             self.make_room();
-            self.peers.insert(boot, Peer { key: id, cipher, window: Window::default(), heard, at });
+            let (cipher, window) = (Some(cipher), Window::default());
+            self.peers.insert(boot, Peer { key: id, cipher, window, heard, at });
         }
         if let Some(p) = self.peers.get_mut(&boot) {
             if !self.forgetful {
@@ -531,6 +535,7 @@ mod tests {
             r.remove(&key(1)).unwrap();
             assert_eq!(r.remove(&key(1)), Err(KeyError::Unknown));
         });
+        assert_eq!(opened(&mut b, &new), Err(SealError::Replay), "seen before the key went");
         let back = packet(&mut b, b"back");
         assert_eq!(opened(&mut a, &back).as_deref(), Ok(&b"back"[..]));
     }

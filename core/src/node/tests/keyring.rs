@@ -167,3 +167,27 @@ fn keys_do_not_show_in_what_is_printed_for_people() {
     let all = std::format!("{op:?} {report:?} {:?}", wire::Message::KeyRequest(op.clone()));
     assert!(!all.contains("abab") && !all.contains("171, 171"), "{all}");
 }
+
+#[test]
+fn a_leave_ends_what_is_under_way() {
+    let mut w = cluster(3);
+    let now = w.now;
+    let node = &mut w.hosts[0].node;
+    node.command(now, Command::Keyring(KeyOp::List)).unwrap();
+    node.command(now, Command::Leave).unwrap();
+    let finished = core::iter::from_fn(|| node.poll_event()).find_map(|e| match e {
+        Event::KeyringFinished { report, .. } => Some(report),
+        _ => None,
+    });
+    let report = finished.expect("the outcome is told");
+    assert!(report.failures.iter().any(|f| f.2 == KeyFailure::Leaving), "{report}");
+}
+
+#[test]
+fn all_of_many_members_are_asked_in_one_pass() {
+    let mut w = cluster(40);
+    let now = w.now;
+    w.hosts[0].node.command(now, Command::Keyring(KeyOp::List)).unwrap();
+    let r = w.hosts[0].node.security.keys.running.as_ref().unwrap();
+    assert_eq!(r.asked.len() + r.waiting.len() + r.answers.len(), 40);
+}

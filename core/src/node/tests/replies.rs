@@ -194,3 +194,31 @@ fn the_highest_versions_are_believed_by_nobody() {
     assert!((0..3).all(|i| w.alive(i) == 2));
     assert!(w.hosts[1].node.me.version.generation < 3);
 }
+
+/// At rest no gossip tick comes: what may be sent back is a matter of time alone.
+#[test]
+fn corrections_are_few_in_a_while_and_there_are_always_more() {
+    let mut w = World::joined(3);
+    w.run(secs(20));
+    let stale = {
+        let mut record = (*w.hosts[2].node.me).clone();
+        record.version = Version { generation: 0, incarnation: 0 };
+        Claim { record: record.into(), statement: Statement::Alive }
+    };
+    let sent = |w: &mut World| {
+        let from = addr(1);
+        let mut n = 0;
+        for _ in 0..100 {
+            let bytes = datagram(&[Message::Claim(stale.clone())]);
+            w.hosts[0].node.handle_datagram(w.now, from, &bytes);
+            let mut buf = Vec::new();
+            while let Some(t) = w.hosts[0].node.poll_transmit(w.now, &mut buf) {
+                n += usize::from(t.to == from);
+            }
+        }
+        n
+    };
+    assert_eq!(sent(&mut w), 32);
+    w.now = w.now + secs(1);
+    assert_eq!(sent(&mut w), 32, "a second later");
+}

@@ -242,3 +242,34 @@ fn a_living_process_that_resets_streams_is_not_asked_for_ever() {
     assert_eq!(opened, 2);
     assert_eq!(w.state(0, 1), Some(State::Alive));
 }
+
+#[test]
+fn every_other_probe_goes_to_an_observer_in_turn_and_the_round_passes_them_over() {
+    let mut w = watched(12);
+    let node = &mut w.hosts[0].node;
+    let own: Vec<NodeId> = node.observers().collect();
+    let targets: Vec<NodeId> = (0..24).map(|_| node.next_target().unwrap()).collect();
+    let at = usize::from(!own.contains(&targets[0]));
+    let (turns, round): (Vec<_>, Vec<_>) =
+        targets[at..].iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    assert!(turns.iter().all(|(_, id)| own.contains(id)), "{turns:?}");
+    assert!(turns.windows(3).all(|t| t[0].1 != t[1].1 && t[1].1 != t[2].1 && t[0].1 != t[2].1));
+    assert!(round.iter().all(|(_, id)| !own.contains(id)), "{round:?}");
+}
+
+#[test]
+fn a_member_that_does_not_ping_is_probed_by_its_observers() {
+    let mut w = watched(4);
+    w.run(secs(20));
+    let now = w.now;
+    let node = &mut w.hosts[0].node;
+    let others: Vec<NodeId> = (1..4).map(id).collect();
+    assert!(others.iter().all(|id| node.observes(*id)));
+    let before = node.stats().get(Counter::Probes);
+    others.iter().for_each(|id| node.on_overdue(now, *id));
+    assert_eq!(node.stats().get(Counter::Probes), before + 3);
+    // Once only, until it is overdue again; and not whoever is observed by others.
+    others.iter().for_each(|id| node.on_overdue(now, *id));
+    node.on_overdue(now, id(9));
+    assert_eq!(node.stats().get(Counter::Probes), before + 3);
+}
