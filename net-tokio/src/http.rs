@@ -1,8 +1,10 @@
-//! The HTTP API: Consul's paths and JSON, answered from the view without waiting for the node.
+//! The HTTP API: Consul's paths and JSON. Members are answered from the view, without waiting for
+//! the node; counters, coordinates and commands ask it, within a limit.
 //!
-//! Code map: `router` has the one table of method, path and handler; `agent`, `catalog` and
-//! `health` are pure functions from view to reply; `api` adds blocking queries and commands;
-//! `server` and `io` are the thin shell of connections around it, with every limit.
+//! Code map: `router` has the one table of method, path and handler; `agent`, `catalog`,
+//! `coordinate`, `health`, `host`, `metrics` and `bootstrap` are pure functions to a reply; `api`
+//! adds blocking queries and commands, `event` and `keyring` theirs; `server` and `io` are the
+//! thin shell of connections around it, with every limit.
 //!
 //! Guarantees: a request never blocks the node; memory is bounded by [`HttpConfig`] whatever
 //! clients send, or do not take; blocking queries end when the agent does.

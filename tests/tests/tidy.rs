@@ -251,6 +251,26 @@ fn the_simulator_has_no_clock_but_for_progress() {
     findings.assert_none();
 }
 
+/// Modules whose parent's row in ARCHITECTURE.md speaks for them are not looked for.
+#[test]
+fn the_map_names_every_module() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("UTF-8");
+    let mut findings = Findings::default();
+    for s in sources().iter().filter(|s| !s.is_test()) {
+        let folders = ["core/src/", "core/src/node/", "net-tokio/src/", "sim/src/"];
+        let stem = folders
+            .iter()
+            .filter_map(|f| s.path.strip_prefix(f))
+            .map(|rest| rest.strip_suffix("/mod.rs").or(rest.strip_suffix(".rs")).unwrap_or(rest));
+        for name in stem.filter(|n| !n.contains('/') && !["lib", "main", "mod"].contains(n)) {
+            if !map.contains(&format!("`{name}`")) {
+                findings.add(s, 1, &format!("`{name}` is not in ARCHITECTURE.md"));
+            }
+        }
+    }
+    findings.assert_none();
+}
+
 #[test]
 fn dependencies_point_the_right_way() {
     let uses = |package: &str| {

@@ -2,11 +2,11 @@
 //!
 //! They are listed at once, for a join must be seen by all at once. But until one has answered
 //! (itself, through a helper, or on a stream) its pings are answered without news, it helps only
-//! where nobody else can, and it is looked at before others. If it is accused and its time runs out, it is
-//! taken off the list as if it had never been told of, not declared failed: what a forged or stale
-//! claim brought goes away on every node that believed it. A tombstone then stops the same rumour,
-//! and only that: a word of its own on a stream, a higher version, or somebody who met it and
-//! declares it failed, counts.
+//! where nobody else can, and it is looked at before others. If it is accused and its time runs
+//! out, it is taken off the list as if it had never been told of, not declared failed: what a
+//! forged or stale claim brought goes away on every node that believed it. A tombstone then stops
+//! the same rumour, and only that: a word of its own on a stream, a higher version, or somebody
+//! who met it and declares it failed, counts.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};

@@ -1,16 +1,17 @@
 //! The node: one member's whole protocol state, and the only place that changes it.
 //!
-//! Rule: mutate through an input, then drain all outputs until there are none. Each input ends
-//! in `finish`, which lets fresh news out.
+//! Rule: mutate through an input, then drain all outputs until there are none. Each input ends in
+//! `finish`, which lets fresh news out.
 //!
-//! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes of
-//! members that nobody met; `probe` and `relay` find out who answers; `watch` learns from the
-//! kernel who died; `flap` and `degraded` deal with bad links; `vivaldi` measures how far others
-//! are; `gossip` spreads; `streams`, `sync` and `differences` exchange in bulk; `versions` knows
-//! who understands what; `keyring` changes keys on all members; `replies` bounds what strangers are
-//! told, `vouch` keeps what members said of themselves; `drain` is the way out; `leave` and
-//! `upkeep` are the rest of a member's life; `user` and `query` carry what applications say;
-//! `table`, `index`, `peers`, `few`, `queue` and `timers` are the data.
+//! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes
+//! of members that nobody met; `probe`, `relay` and `suspicion` find out who answers, `cadence`
+//! whom to ask when; `watch` learns from the kernel who died; `flap` and `degraded` deal with bad
+//! links; `vivaldi` measures how far others are; `gossip` spreads; `streams`, `sync` and
+//! `differences` exchange in bulk; `versions` knows who understands what; `keyring` changes keys
+//! on all members; `replies` bounds what strangers are told, `vouch` keeps what members said of
+//! themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life;
+//! `user` and `query` carry what applications say; `table`, `index`, `peers`, `few`, `queue` and
+//! `timers` are the data.
 
 mod bootstrap;
 mod cadence;
