@@ -35,7 +35,9 @@ const QUIET: usize = 16;
 /// What comes next goes where the last things were, not once around the whole ring.
 fn begin_anew<T>(empty: &mut VecDeque<T>) {
     empty.clear();
-    empty.shrink_to(QUIET);
+    if empty.capacity() > QUIET {
+        empty.shrink_to(QUIET);
+    }
 }
 
 impl Node {

@@ -11,8 +11,9 @@
 //! on all members; `replies` bounds what strangers are told, `vouch` keeps what members said of
 //! themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life;
 //! `user` and `query` carry what applications say; `table`, `index`, `peers`, `few`, `queue` and
-//! `timers` are the data.
+//! `timers` are the data; `ahead` knows what is read next.
 
+mod ahead;
 mod bootstrap;
 mod cadence;
 mod claims;
