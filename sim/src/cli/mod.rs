@@ -198,7 +198,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Run equal seeds under our constants and memberlist's.
+    /// Run equal seeds under our constants and memberlist's, and under ours with one changed.
+    #[command(after_long_help = sim::constants::help())]
     Compare {
         /// Cluster sizes.
         #[arg(long, value_delimiter = ',', default_value = "8,32,128")]
@@ -206,9 +207,18 @@ enum Command {
         /// Cases; without any, all (`sim list` names them).
         #[arg(long, value_delimiter = ',')]
         cases: Vec<String>,
+        /// Of `quorate` and `memberlist`.
+        #[arg(long, value_delimiter = ',', default_value = "quorate,memberlist")]
+        profiles: Vec<String>,
+        /// Our constants with this one changed, a profile for each value; may be repeated.
+        #[arg(long, value_name = "NAME=V1,V2")]
+        set: Vec<String>,
         /// Seeds per case.
         #[arg(long, default_value_t = 5)]
         seeds: u64,
+        /// Threads; 0: one per processor.
+        #[arg(long, default_value_t = 0)]
+        jobs: usize,
         /// Write the table here too, as CSV.
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
@@ -270,8 +280,12 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Render { file, causes_of, node, .. } => show::render(&file, causes_of, node),
         Command::Hash { seeds, jobs } => show::hash(seeds, jobs),
-        Command::Compare { sizes, cases, seeds, csv } => {
-            find::compare(&sim::compare::Comparison { sizes, cases, seeds }, csv.as_deref())
+        Command::Compare { sizes, cases, profiles, set, seeds, jobs, csv } => {
+            find::profiles(&profiles, &set).and_then(|profiles| {
+                let jobs = find::threads(jobs);
+                let what = sim::compare::Comparison { sizes, cases, profiles, seeds, jobs };
+                find::compare(&what, csv.as_deref())
+            })
         }
         Command::Corpus { folder, files, seeds } => corpus::write(&folder, &files, seeds),
         #[cfg(feature = "planted-bugs")]
