@@ -59,6 +59,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("starve-8-1000x", "at 30s starve {eight} 1000x for 60s\n"),
     ("starve-all", "at 30s starve {all} 20x for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
+    ("blip-3s", "at 30s isolate n{last}\nat 33s heal\n"),
     ("isolate", "at 30s isolate n{last}\nat 60s heal\n"),
     ("cut", "at 30s cut n1 <-> n{last}\n"),
     ("deaf-6s", "at 30s cut {others} -> n{last}\nat 36s heal\n"),
