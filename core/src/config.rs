@@ -39,7 +39,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Intervals and multipliers of the protocol. `docs/protocol.md` has the measurement behind each.
+/// Intervals and multipliers of the protocol. `docs/constants.md` has the measurement behind each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// One member is probed every so often (SWIM's protocol period).
