@@ -62,7 +62,6 @@ pub const CASES: &[(&str, &str)] = &[
     ("blip-3s", "at 30s isolate n{last}\nat 33s heal\n"),
     ("isolate", "at 30s isolate n{last}\nat 60s heal\n"),
     ("cut", "at 30s cut n1 <-> n{last}\n"),
-    ("deaf-6s", "at 30s cut {others} -> n{last}\nat 36s heal\n"),
     ("lossy-host", "at 30s link {others} <-> n{last} loss 70%\nfor 5m n1 not left on n1\n"),
     ("far", "at 30s link {half} <-> {rest} latency 200ms..300ms\n"),
     ("restart", "at 30s crash n{last}\nat 30.2s restart n{last}\n"),

@@ -165,24 +165,46 @@ pub const CONSTANTS: &[Constant] = &[
 /// # Errors
 /// A text for people: what is not there, or which values are possible.
 pub fn parse(text: &str) -> Result<Vec<Profile>, String> {
-    let (name, values) = text.split_once('=').ok_or(format!("`{text}` is not NAME=V1,V2,..."))?;
+    let (constant, values) = named(text)?;
+    let profile = |value: &str| {
+        let mut tuning = Tuning::default();
+        let v = constant.give(&mut tuning, value)?;
+        Ok(Profile { name: format!("{}={v}", constant.name), tuning })
+    };
+    values.split(',').map(profile).collect()
+}
+
+/// Reads `NAME=V` and changes that constant.
+///
+/// # Errors
+/// As [`parse`].
+pub fn change(tuning: &mut Tuning, text: &str) -> Result<(), String> {
+    let (constant, value) = named(text)?;
+    constant.give(tuning, value)?;
+    Ok(())
+}
+
+fn named(text: &str) -> Result<(&'static Constant, &str), String> {
+    let (name, values) = text.split_once('=').ok_or(format!("`{text}` is not NAME=VALUE"))?;
     let Some(constant) = CONSTANTS.iter().find(|c| c.name == name) else {
         let known: Vec<&str> = CONSTANTS.iter().map(|c| c.name).collect();
         return Err(format!("unknown constant `{name}`; known are {}", known.join(", ")));
     };
-    values.split(',').map(|v| profile(constant, v)).collect()
+    Ok((constant, values))
 }
 
-fn profile(c: &Constant, value: &str) -> Result<Profile, String> {
-    let (low, high) = (c.lowest, c.unit.highest());
-    let v: Option<u64> = value.parse().ok().filter(|v| (low..=high).contains(v));
-    let v = v.ok_or_else(|| {
-        format!("`{value}` is no value of {}: give {low} to {high}{}", c.name, c.unit.name())
-    })?;
-    let mut tuning = Tuning::default();
-    (c.set)(&mut tuning, v);
-    tuning.check().map_err(|e| format!("{}={v}: {e}", c.name))?;
-    Ok(Profile { name: format!("{}={v}", c.name), tuning })
+impl Constant {
+    fn give(&self, tuning: &mut Tuning, value: &str) -> Result<u64, String> {
+        let (low, high) = (self.lowest, self.unit.highest());
+        let v: Option<u64> = value.parse().ok().filter(|v| (low..=high).contains(v));
+        let v = v.ok_or_else(|| {
+            let (name, unit) = (self.name, self.unit.name());
+            format!("`{value}` is no value of {name}: give {low} to {high}{unit}")
+        })?;
+        (self.set)(tuning, v);
+        tuning.check().map_err(|e| format!("{}={v}: {e}", self.name))?;
+        Ok(v)
+    }
 }
 
 /// A line per constant: its value here and in memberlist's profile.
@@ -278,6 +300,10 @@ mod tests {
         let ours = Tuning { mute: Tuning::default().mute, ..set[1].tuning.clone() };
         assert_eq!(ours, Tuning::default());
         assert!(!parse("graded_evidence=0").unwrap()[0].tuning.graded_evidence);
+        let mut both = set[1].tuning.clone();
+        change(&mut both, "mute.min=7000").unwrap();
+        assert_eq!(both.mute, Patience::millis(7000, 20_000));
+        assert!(change(&mut both, "mute.min=7000,8000").is_err(), "one value at a time");
     }
 
     #[test]
@@ -290,7 +316,7 @@ mod tests {
             assert!(error("observer=1").contains(c.name), "{}", c.name);
             assert!(help().contains(c.name), "{}", c.name);
         }
-        assert_eq!(error("observers"), "`observers` is not NAME=V1,V2,...");
+        assert_eq!(error("observers"), "`observers` is not NAME=VALUE");
         assert_eq!(error("nack_percent=101"), "`101` is no value of nack_percent: give 0 to 100 %");
         assert_eq!(error("observers=3,"), "`` is no value of observers: give 0 to 100000");
         // Would run for ever at one point in time.

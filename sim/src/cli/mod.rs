@@ -20,7 +20,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_core::Tuning;
-use sim::{Program, aim::Aim};
+use sim::{Program, aim::Aim, constants};
 
 /// Deterministic simulator for quorate clusters.
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ struct Under {
     /// Constants of the protocol.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// One of them has this value (`sim compare --help` names them); may be repeated.
+    #[arg(long, value_name = "NAME=V")]
+    set: Vec<String>,
     /// Seal all packets and streams.
     #[arg(long)]
     sealed: bool,
@@ -67,7 +70,11 @@ struct Under {
 impl Under {
     fn program(&self) -> Result<Program, Error> {
         let sealed = self.sealed;
-        let program = Program { sealed, ..Program::tuned(self.profile.tuning()) };
+        let mut tuning = self.profile.tuning();
+        for text in &self.set {
+            constants::change(&mut tuning, text)?;
+        }
+        let program = Program { sealed, ..Program::tuned(tuning) };
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program
@@ -83,13 +90,14 @@ impl Under {
             Profile::Quorate => "",
             Profile::Memberlist => " --profile memberlist",
         };
+        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
         let sealed = if self.sealed { " --sealed" } else { "" };
         #[cfg(feature = "planted-bugs")]
         if let Some(bug) = &self.plant {
             let features = "--features planted-bugs";
-            return format!("{REPEAT} {features} -- {what}{profile}{sealed} --plant {bug}");
+            return format!("{REPEAT} {features} -- {what}{profile}{set}{sealed} --plant {bug}");
         }
-        format!("{REPEAT} -- {what}{profile}{sealed}")
+        format!("{REPEAT} -- {what}{profile}{set}{sealed}")
     }
 }
 
@@ -199,7 +207,7 @@ enum Command {
         jobs: usize,
     },
     /// Run equal seeds under our constants and memberlist's, and under ours with one changed.
-    #[command(after_long_help = sim::constants::help())]
+    #[command(after_long_help = constants::help())]
     Compare {
         /// Cluster sizes.
         #[arg(long, value_delimiter = ',', default_value = "8,32,128")]
