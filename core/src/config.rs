@@ -39,7 +39,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Intervals and multipliers of the protocol. `docs/protocol.md` has the measurement behind each.
+/// Intervals and multipliers of the protocol. `docs/constants.md` has the measurement behind each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// One member is probed every so often (SWIM's protocol period).
@@ -194,6 +194,29 @@ impl Tuning {
     }
 }
 
+impl Tuning {
+    /// Checks what a node relies on; [`Node::new`](crate::Node::new) does so, too.
+    ///
+    /// # Errors
+    /// [`ConfigError::Tuning`] says which values do not fit together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.probe_interval.is_zero() || self.gossip_interval.is_zero() {
+            return Err(ConfigError::Tuning("probe and gossip intervals cannot be zero"));
+        }
+        if self.probe_timeout >= self.probe_interval {
+            return Err(ConfigError::Tuning("the probe timeout must be below the probe interval"));
+        }
+        if [self.silent, self.mute].iter().any(|p| p.min > p.max) {
+            return Err(ConfigError::Tuning("confirmed patience cannot be above the unconfirmed"));
+        }
+        let (min, max) = self.protocol;
+        if min > max || min < SPOKEN.0 || max > SPOKEN.1 {
+            return Err(ConfigError::Tuning("protocol versions 1 to 2 are spoken here"));
+        }
+        Ok(())
+    }
+}
+
 /// Caps on everything that others can make grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -270,17 +293,7 @@ impl Config {
         {
             return Err(ConfigError::Expect(expect));
         }
-        let t = &self.tuning;
-        if t.probe_interval.is_zero() || t.gossip_interval.is_zero() {
-            return Err(ConfigError::Tuning("probe and gossip intervals cannot be zero"));
-        }
-        if t.probe_timeout >= t.probe_interval {
-            return Err(ConfigError::Tuning("the probe timeout must be below the probe interval"));
-        }
-        let (min, max) = t.protocol;
-        if min > max || min < SPOKEN.0 || max > SPOKEN.1 {
-            return Err(ConfigError::Tuning("protocol versions 1 to 2 are spoken here"));
-        }
+        self.tuning.check()?;
         let l = &self.limits;
         if l.datagram_bytes < 1400 {
             return Err(ConfigError::Limit("datagrams of at least 1400 bytes are needed"));
@@ -297,5 +310,27 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_that_do_not_fit_together_are_refused() {
+        assert_eq!(Tuning::default().check(), Ok(()));
+        assert_eq!(Tuning::memberlist().check(), Ok(()));
+        let with = |change: fn(&mut Tuning)| {
+            let mut t = Tuning::default();
+            change(&mut t);
+            t.check()
+        };
+        assert!(with(|t| t.gossip_interval = Duration::ZERO).is_err());
+        assert!(with(|t| t.probe_timeout = t.probe_interval).is_err());
+        assert!(with(|t| t.silent.min = t.silent.max + Duration::from_millis(1)).is_err());
+        assert!(with(|t| t.mute.max = t.mute.min - Duration::from_millis(1)).is_err());
+        assert!(with(|t| t.mute.max = t.mute.min).is_ok());
+        assert!(with(|t| t.protocol = (2, 1)).is_err());
     }
 }

@@ -1,21 +1,30 @@
-//! Two profiles of the protocol on equal seeds: what a change costs and brings, in numbers.
+//! Profiles of the protocol on equal seeds: what a change costs and brings, in numbers. Guarantee:
+//! the table does not depend on the number of threads.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use quorate_core::Tuning;
 
 use crate::{
-    Program, runner,
+    Program,
+    keyed::{Keyed, Purpose},
+    runner,
     scenario::Scenario,
     trace::Sink,
     world::{Measures, Options},
 };
 
 /// A profile to run under.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Its name in the table.
-    pub name: &'static str,
+    pub name: String,
     /// Its constants.
     pub tuning: Tuning,
 }
@@ -23,14 +32,14 @@ pub struct Profile {
 /// Our constants and memberlist's.
 pub fn profiles() -> Vec<Profile> {
     vec![
-        Profile { name: "quorate", tuning: Tuning::default() },
-        Profile { name: "memberlist", tuning: Tuning::memberlist() },
+        Profile { name: "quorate".into(), tuning: Tuning::default() },
+        Profile { name: "memberlist".into(), tuning: Tuning::memberlist() },
     ]
 }
 
 /// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are
-/// halves of the cluster.
+/// last node, `{others}` all but that one, `{eight}` the last eight, `{all}` all, `{half}` and
+/// `{rest}` are halves of the cluster, `{blocked}` stops the last eight again and again.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),
@@ -45,10 +54,26 @@ pub const CASES: &[(&str, &str)] = &[
     ("pause-20s", "at 30s pause n{last} for 20s\n"),
     ("starve", "at 30s starve n{last} 200x for 30s\n"),
     ("start-loss-10", "at 0s net loss 10%\n"),
+    (BLOCKED, "{blocked}"),
     ("starve-8", "at 30s starve {eight} 20x for 20s\nfor 10m n1 not left on n1\n"),
+    ("starve-8-1000x", "at 30s starve {eight} 1000x for 60s\n"),
     ("starve-all", "at 30s starve {all} 20x for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
+    ("blip-3s", "at 30s isolate n{last}\nat 33s heal\n"),
+    ("isolate", "at 30s isolate n{last}\nat 60s heal\n"),
+    ("cut", "at 30s cut n1 <-> n{last}\n"),
+    ("lossy-host", "at 30s link {others} <-> n{last} loss 70%\nfor 5m n1 not left on n1\n"),
+    ("far", "at 30s link {half} <-> {rest} latency 200ms..300ms\n"),
+    ("restart", "at 30s crash n{last}\nat 30.2s restart n{last}\n"),
+    ("leave-loss-30", "at 29s net loss 30%\nat 30s leave n{last}\n"),
 ];
+
+/// Lifeguard's interval experiment: some stop for a moment, run for a moment, and so on.
+const BLOCKED: &str = "blocked-8";
+/// From when to when, and how long each stands and runs between, milliseconds.
+const BLOCKED_FROM_TO: (u64, u64) = (30_000, 150_000);
+const BLOCKED_STANDS: (u64, u64) = (500, 4000);
+const BLOCKED_RUNS: (u64, u64) = (250, 4000);
 
 /// The case in which only what is sent from 80 s to 200 s of a quiet run is measured.
 pub const REST: &str = "rest";
@@ -64,8 +89,12 @@ pub struct Comparison {
     pub sizes: Vec<u32>,
     /// Names of [`CASES`]; empty: all.
     pub cases: Vec<String>,
+    /// What to run them under.
+    pub profiles: Vec<Profile>,
     /// Seeds 1 to this.
     pub seeds: u64,
+    /// Threads.
+    pub jobs: usize,
 }
 
 /// One line of the table.
@@ -76,9 +105,11 @@ pub struct Row {
     /// Nodes.
     pub size: u32,
     /// Name of the profile.
-    pub profile: &'static str,
+    pub profile: String,
     /// Failed events about members in good health, per node and hour.
     pub false_per_node_hour: f64,
+    /// Failed events about processes that had not ended, however ill they were, per run.
+    pub live_per_run: f64,
     /// Milliseconds until a node knows of a loss: median, 99th percentile, maximum.
     pub detection_ms: Option<[u64; 3]>,
     /// Milliseconds until all agree after the start; the slowest seed. None: not at all.
@@ -91,50 +122,124 @@ pub struct Row {
     pub packets_per_node_s: f64,
 }
 
-/// Runs every case, size, profile and seed; `progress` is told after each run.
-pub fn compare(what: &Comparison, mut progress: impl FnMut()) -> Vec<Row> {
-    let mut rows = Vec::new();
+/// One run: a case of [`CASES`], nodes, a profile, a seed.
+struct Job<'a> {
+    case: &'static str,
+    lines: &'static str,
+    size: u32,
+    profile: &'a Profile,
+    seed: u64,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Option<Measures> {
+        let (n, tuning) = (self.size.max(2), &self.profile.tuning);
+        if self.case == REST {
+            rest(n, self.seed, tuning)
+        } else {
+            measure(&scenario(n, self.lines, TAIL, self.seed), tuning)
+        }
+    }
+}
+
+/// Runs every case, size, profile and seed; `progress` is told after each run, from any thread.
+pub fn compare(what: &Comparison, progress: impl Fn() + Sync) -> Vec<Row> {
+    let jobs = plan(what);
+    let results = all(&jobs, what.jobs, progress);
+    let seeds = usize::try_from(what.seeds).unwrap_or(usize::MAX).max(1);
+    let measured = jobs.chunks(seeds).zip(results.chunks(seeds));
+    measured
+        .map(|(jobs, results)| {
+            let all: Vec<Measures> = results.iter().flatten().cloned().collect();
+            row(&jobs[0], &all)
+        })
+        .collect()
+}
+
+/// All runs, in the order of the table; seeds change first.
+fn plan(what: &Comparison) -> Vec<Job<'_>> {
     let chosen = |name: &str| what.cases.is_empty() || what.cases.iter().any(|c| c == name);
+    let mut jobs = Vec::new();
     for &(case, lines) in CASES.iter().filter(|c| chosen(c.0)) {
         for &size in &what.sizes {
-            for profile in profiles() {
-                let mut all = Vec::new();
-                for seed in 1..=what.seeds {
-                    let (n, tuning) = (size.max(2), &profile.tuning);
-                    all.extend(if case == REST {
-                        rest(n, seed, tuning)
-                    } else {
-                        measure(&scenario(n, lines, TAIL, seed), tuning)
-                    });
-                    progress();
-                }
-                rows.push(row(case, size, profile.name, &all));
+            for profile in &what.profiles {
+                let job = |seed| Job { case, lines, size, profile, seed };
+                jobs.extend((1..=what.seeds).map(job));
             }
         }
     }
-    rows
+    jobs
+}
+
+/// The results in the order of the jobs, whichever is done first.
+fn all(jobs: &[Job<'_>], threads: usize, progress: impl Fn() + Sync) -> Vec<Option<Measures>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![None; jobs.len()]);
+    let work = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(i) else { return };
+            let result = job.run();
+            results.lock().unwrap_or_else(|e| e.into_inner())[i] = result;
+            progress();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    results.into_inner().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Runs that [`compare`] will make.
 pub fn runs(what: &Comparison) -> u64 {
-    let cases = if what.cases.is_empty() { CASES.len() } else { what.cases.len() };
-    (cases * what.sizes.len() * profiles().len()) as u64 * what.seeds
+    plan(what).len() as u64
 }
 
 /// The scenario of one run; `tail` is what it waits for after the case's `lines`.
 pub fn scenario(size: u32, lines: &str, tail: &str, seed: u64) -> String {
     let half = size / 2;
+    let eight = size.saturating_sub(7).max(2);
     let lines = lines
         .replace("{last}", &size.to_string())
+        .replace("{others}", &format!("n1..n{}", size.saturating_sub(1).max(1)))
         .replace("{half}", &format!("n1..n{half}"))
         .replace("{rest}", &format!("n{}..n{size}", half + 1))
         .replace("{all}", &format!("n1..n{size}"))
-        .replace("{eight}", &format!("n{}..n{size}", size.saturating_sub(7).max(2)));
+        .replace("{eight}", &format!("n{eight}..n{size}"))
+        .replace("{blocked}", &blocked(eight, size, seed));
     format!(
         "cluster {size} servers {} seed {seed}\nat 1s join all via n1\nwithin 30s converged\n\
          {lines}{tail}",
         size.min(3)
     )
+}
+
+/// Lines that stop each of these nodes for irregular whiles, in the order of time.
+fn blocked(first: u32, last: u32, seed: u64) -> String {
+    let keyed = Keyed::new(seed);
+    let mut stops = Vec::new();
+    for node in first..=last {
+        let mut draws = 0;
+        let mut between = |(min, max): (u64, u64)| {
+            draws += 1;
+            keyed.between(Purpose::Draw, u64::from(node), draws, min, max)
+        };
+        let (mut at, end) = BLOCKED_FROM_TO;
+        loop {
+            at += between(BLOCKED_RUNS);
+            let stands = between(BLOCKED_STANDS);
+            if at + stands > end {
+                break;
+            }
+            stops.push((at, node, stands));
+            at += stands;
+        }
+    }
+    stops.sort_unstable();
+    let line = |(at, node, stands)| format!("at {at}ms pause n{node} for {stands}ms\n");
+    stops.into_iter().map(line).collect()
 }
 
 /// What a formed cluster does when nothing happens: equal seeds are equal for as long as the
@@ -160,7 +265,7 @@ fn measure(text: &str, tuning: &Tuning) -> Option<Measures> {
     runner::run(scenario, options).ok().map(|o| o.measures)
 }
 
-fn row(case: &'static str, size: u32, profile: &'static str, all: &[Measures]) -> Row {
+fn row(job: &Job<'_>, all: &[Measures]) -> Row {
     let node_s = all.iter().map(|m| m.node_ns).sum::<u128>().max(1) as f64 / 1e9;
     let per_s = |f: fn(&Measures) -> u64| all.iter().map(f).sum::<u64>() as f64 / node_s;
     let mut detections: Vec<u64> = all.iter().flat_map(|m| m.detections_ns.clone()).collect();
@@ -175,11 +280,13 @@ fn row(case: &'static str, size: u32, profile: &'static str, all: &[Measures]) -
     let slowest = |f: &dyn Fn(&Measures) -> Option<u64>| {
         all.iter().map(f).collect::<Option<Vec<u64>>>().and_then(|v| v.into_iter().max())
     };
+    let live: u64 = all.iter().map(|m| m.live_failures).sum();
     Row {
-        case,
-        size,
-        profile,
+        case: job.case,
+        size: job.size,
+        profile: job.profile.name.clone(),
         false_per_node_hour: per_s(|m| m.false_failures) * 3600.0,
+        live_per_run: live as f64 / all.len().max(1) as f64,
         detection_ms: (!detections.is_empty()).then(|| [at(500), at(990), at(1000)]),
         formed_ms: slowest(&formed),
         converged_ms: slowest(&after),
@@ -189,11 +296,12 @@ fn row(case: &'static str, size: u32, profile: &'static str, all: &[Measures]) -
 }
 
 /// Names of the columns, in both forms.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "case",
     "nodes",
     "profile",
     "false/node-h",
+    "failed live/run",
     "detect p50 ms",
     "p99 ms",
     "max ms",
@@ -203,14 +311,15 @@ const COLUMNS: [&str; 11] = [
     "packets/node/s",
 ];
 
-fn cells(r: &Row) -> [String; 11] {
+fn cells(r: &Row) -> [String; 12] {
     let ms = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let detection = |i: usize| ms(r.detection_ms.map(|d| d[i]));
     [
         r.case.to_owned(),
         r.size.to_string(),
-        r.profile.to_owned(),
+        r.profile.clone(),
         format!("{:.3}", r.false_per_node_hour),
+        format!("{:.1}", r.live_per_run),
         detection(0),
         detection(1),
         detection(2),
@@ -257,6 +366,12 @@ pub fn csv(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::constants;
+
+    fn comparison(cases: &[&str], size: u32) -> Comparison {
+        let cases = cases.iter().map(|&c| c.to_owned()).collect();
+        Comparison { sizes: vec![size], cases, profiles: profiles(), seeds: 2, jobs: 1 }
+    }
 
     #[test]
     fn every_case_is_a_scenario() {
@@ -268,13 +383,43 @@ mod tests {
 
     #[test]
     fn a_comparison_gives_a_row_per_profile_and_the_same_each_time() {
-        let what = Comparison { sizes: vec![4], cases: vec!["crash".into()], seeds: 2 };
-        let mut count = 0;
-        let rows = compare(&what, || count += 1);
-        assert_eq!((rows.len(), count), (2, runs(&what)));
+        let what = comparison(&["crash"], 4);
+        let count = AtomicUsize::new(0);
+        let counted = || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let rows = compare(&what, counted);
+        assert_eq!((rows.len(), count.into_inner() as u64), (2, runs(&what)));
         assert!(rows.iter().all(|r| r.detection_ms.is_some() && r.formed_ms.is_some()), "{rows:?}");
-        assert_eq!(rows, compare(&what, || {}));
+        assert_eq!(rows, compare(&Comparison { jobs: 3, ..what }, || {}));
         assert_eq!(table(&rows).lines().count(), 3);
-        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(11));
+        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(12));
+    }
+
+    #[test]
+    fn a_constant_that_is_set_changes_its_rows_only() {
+        let mut what = comparison(&["crash"], 4);
+        let plain = compare(&what, || {});
+        what.profiles.extend(constants::parse("refused_grace=0,300").unwrap());
+        let rows = compare(&what, || {});
+        assert_eq!(rows[..2], plain);
+        let median = |i: usize| rows[i].detection_ms.map(|d| d[0] / 100);
+        assert_eq!([median(0), median(2), median(3)], [Some(3), Some(0), Some(3)], "{rows:?}");
+    }
+
+    #[test]
+    fn some_stop_shortly_again_and_again() {
+        let text = blocked(5, 12, 1);
+        assert_ne!(text, blocked(5, 12, 2));
+        for node in 5..=12 {
+            let stops = text.lines().filter(|l| l.contains(&format!(" n{node} "))).count();
+            assert!((20..60).contains(&stops), "n{node} stops {stops} times");
+        }
+        // A patience that is shorter than a stop is too short; ours is longer.
+        let mut what = comparison(&[BLOCKED], 12);
+        what.profiles = profiles().into_iter().take(1).collect();
+        what.profiles.extend(constants::parse("mute.min=500").unwrap());
+        let rows = compare(&what, || {});
+        assert!(rows[0].live_per_run < rows[1].live_per_run, "{rows:?}");
     }
 }

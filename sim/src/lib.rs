@@ -2,7 +2,7 @@
 //!
 //! [`Scenario`] is the language, [`World`] runs one: virtual time, a network, clocks and disks
 //! with faults, and [`quorate_core::Node`] as it is. [`sweep`] draws scenarios, [`shrink`] makes
-//! a failing one small, [`compare`] measures two profiles on equal seeds.
+//! a failing one small, [`compare`] measures profiles on equal seeds, and any of the [`constants`].
 //!
 //! Guarantee: the same scenario gives the same trace hash, in debug and release, on any thread.
 //! Every random decision is a keyed function of what it decides, never a draw from a shared
@@ -12,6 +12,7 @@
 pub mod aim;
 pub mod clock;
 pub mod compare;
+pub mod constants;
 pub mod corpus;
 pub mod disk;
 mod extras;

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sim::{
     Scenario,
     aim::Aim,
-    compare, regress, shrink,
+    compare, constants, regress, shrink,
     sweep::{self, Failed, Sweep},
 };
 
@@ -29,6 +29,14 @@ fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
+/// Threads that are meant: 0 is one per processor.
+pub(super) fn threads(jobs: usize) -> usize {
+    match jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
 /// Sweeps; true if nothing failed and every required goal was met.
 pub(super) fn sweep(
     aim: Aim,
@@ -38,10 +46,7 @@ pub(super) fn sweep(
     keep: Option<&Path>,
     under: &Under,
 ) -> Result<bool, Error> {
-    let jobs = match jobs {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
+    let jobs = threads(jobs);
     let what = Sweep { aim, first, seeds, jobs, program: under.program()?, max_failures };
     silence_panics();
     let progress = bar(what.seeds);
@@ -130,6 +135,19 @@ fn shrink_one(
     println!("  {} at {}: {}", s.failure.check, seconds(s.failure.t), s.failure.message);
     println!("  repeat: {}", under.repeat(&format!("run {}", shown(&path))));
     Ok(true)
+}
+
+/// The profiles of these names, then those of each `--set`.
+pub(super) fn profiles(names: &[String], set: &[String]) -> Result<Vec<compare::Profile>, Error> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let known = compare::profiles().into_iter().find(|p| p.name == *name);
+        chosen.push(known.ok_or(format!("`{name}` is no profile: quorate or memberlist"))?);
+    }
+    for text in set {
+        chosen.extend(constants::parse(text)?);
+    }
+    Ok(chosen)
 }
 
 /// Compares the profiles.

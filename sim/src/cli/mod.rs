@@ -20,7 +20,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_core::Tuning;
-use sim::{Program, aim::Aim};
+use sim::{Program, aim::Aim, constants};
 
 /// Deterministic simulator for quorate clusters.
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ struct Under {
     /// Constants of the protocol.
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// One of them has this value (`sim compare --help` names them); may be repeated.
+    #[arg(long, value_name = "NAME=V")]
+    set: Vec<String>,
     /// Seal all packets and streams.
     #[arg(long)]
     sealed: bool,
@@ -67,7 +70,11 @@ struct Under {
 impl Under {
     fn program(&self) -> Result<Program, Error> {
         let sealed = self.sealed;
-        let program = Program { sealed, ..Program::tuned(self.profile.tuning()) };
+        let mut tuning = self.profile.tuning();
+        for text in &self.set {
+            constants::change(&mut tuning, text)?;
+        }
+        let program = Program { sealed, ..Program::tuned(tuning) };
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program
@@ -83,13 +90,14 @@ impl Under {
             Profile::Quorate => "",
             Profile::Memberlist => " --profile memberlist",
         };
+        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
         let sealed = if self.sealed { " --sealed" } else { "" };
         #[cfg(feature = "planted-bugs")]
         if let Some(bug) = &self.plant {
             let features = "--features planted-bugs";
-            return format!("{REPEAT} {features} -- {what}{profile}{sealed} --plant {bug}");
+            return format!("{REPEAT} {features} -- {what}{profile}{set}{sealed} --plant {bug}");
         }
-        format!("{REPEAT} -- {what}{profile}{sealed}")
+        format!("{REPEAT} -- {what}{profile}{set}{sealed}")
     }
 }
 
@@ -198,7 +206,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Run equal seeds under our constants and memberlist's.
+    /// Run equal seeds under our constants and memberlist's, and under ours with one changed.
+    #[command(after_long_help = constants::help())]
     Compare {
         /// Cluster sizes.
         #[arg(long, value_delimiter = ',', default_value = "8,32,128")]
@@ -206,9 +215,18 @@ enum Command {
         /// Cases; without any, all (`sim list` names them).
         #[arg(long, value_delimiter = ',')]
         cases: Vec<String>,
+        /// Of `quorate` and `memberlist`.
+        #[arg(long, value_delimiter = ',', default_value = "quorate,memberlist")]
+        profiles: Vec<String>,
+        /// Our constants with this one changed, a profile for each value; may be repeated.
+        #[arg(long, value_name = "NAME=V1,V2")]
+        set: Vec<String>,
         /// Seeds per case.
         #[arg(long, default_value_t = 5)]
         seeds: u64,
+        /// Threads; 0: one per processor.
+        #[arg(long, default_value_t = 0)]
+        jobs: usize,
         /// Write the table here too, as CSV.
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
@@ -270,8 +288,12 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Render { file, causes_of, node, .. } => show::render(&file, causes_of, node),
         Command::Hash { seeds, jobs } => show::hash(seeds, jobs),
-        Command::Compare { sizes, cases, seeds, csv } => {
-            find::compare(&sim::compare::Comparison { sizes, cases, seeds }, csv.as_deref())
+        Command::Compare { sizes, cases, profiles, set, seeds, jobs, csv } => {
+            find::profiles(&profiles, &set).and_then(|profiles| {
+                let jobs = find::threads(jobs);
+                let what = sim::compare::Comparison { sizes, cases, profiles, seeds, jobs };
+                find::compare(&what, csv.as_deref())
+            })
         }
         Command::Corpus { folder, files, seeds } => corpus::write(&folder, &files, seeds),
         #[cfg(feature = "planted-bugs")]

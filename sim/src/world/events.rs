@@ -188,6 +188,7 @@ impl World {
         if host.identity != subject {
             return;
         }
+        self.measures.live_failures += u64::from(host.is_up());
         if self.is_well(h, owner) {
             self.measures.false_failures += 1;
             self.false_failed(h, owner);

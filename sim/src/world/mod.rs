@@ -110,6 +110,8 @@ pub struct Failure {
 pub struct Measures {
     /// Failed events about members that ran and could be reached all the time.
     pub false_failures: u64,
+    /// Failed events about processes that had not ended: stopped, cut off or well.
+    pub live_failures: u64,
     /// From the loss of a process to each node's failed event, nanoseconds.
     pub detections_ns: Vec<u64>,
     /// From each `within` line's base to its truth, nanoseconds, in the order of the lines.
