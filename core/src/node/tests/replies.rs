@@ -228,17 +228,32 @@ fn who_was_led_far_and_moved_is_believed_on_a_stream_from_there() {
 }
 
 #[test]
-fn the_last_incarnation_is_refuted_with_a_generation() {
-    let mut w = World::joined(3);
+fn who_lives_is_not_believed_to_have_moved_far() {
+    let mut w = World::joined(2);
+    w.run(secs(9));
     let own = w.hosts[1].node.me.version;
-    let by = NodeId::from_bytes([9; 16]);
-    // As n0 would take it if it had not heard of n1.
-    told(&mut w, 1, Version { incarnation: u32::MAX, ..own }, Statement::Failed { by });
-    w.drain();
-    let next = Version { generation: own.generation + 1, incarnation: 0 };
-    assert_eq!(w.hosts[1].node.me.version, next);
-    assert_eq!((w.state(0, 1), w.state(2, 1)), (Some(State::Alive), Some(State::Alive)));
-    assert!(w.hosts.iter().all(|h| h.node.stats().get(Counter::ImplausibleClaim) == 0));
+    let version = Version { generation: own.generation + (1 << 24) + 1, incarnation: 0 };
+    let record = Record { version, addr: addr(9), ..(*w.hosts[1].node.me).clone() };
+    let now = w.now;
+    w.hosts[0].node.introduced(now, &record, addr(9), true);
+    assert_eq!(w.hosts[0].node.members().next().unwrap().record.addr, addr(1));
+}
+
+/// As somebody would take it who had not heard of n1.
+#[test]
+fn an_incarnation_that_is_far_ahead_is_refuted_with_a_generation() {
+    for incarnation in [(1 << 24) + 1, u32::MAX - 1, u32::MAX] {
+        let mut w = World::joined(3);
+        let own = w.hosts[1].node.me.version;
+        let by = NodeId::from_bytes([9; 16]);
+        told(&mut w, 1, Version { incarnation, ..own }, Statement::Failed { by });
+        w.drain();
+        let next = Version { generation: own.generation + 1, incarnation: 0 };
+        assert_eq!(w.hosts[1].node.me.version, next);
+        assert_eq!((w.state(0, 1), w.state(2, 1)), (Some(State::Alive), Some(State::Alive)));
+        let dropped = |h: &Host| h.node.stats().get(Counter::ImplausibleClaim);
+        assert!(w.hosts.iter().all(|h| dropped(h) == 0), "all can follow");
+    }
 }
 
 /// At rest no gossip tick comes: what may be sent back is a matter of time alone.
