@@ -33,6 +33,9 @@ pub const LARGEST_STEP: Version = Version { generation: 1 << 24, incarnation: 1 
 /// Largest step above its own version that a member refutes. Others may have been led there by
 /// several claims that it did not hear of: it must be able to go above all of them.
 const OWN_STEP: Version = Version { generation: 1 << 40, incarnation: 1 << 24 };
+/// Most generations that a member is followed over that says so itself at another address: many
+/// claims near the limit that were missed, and it could go above many such lies.
+const MOVED_GENERATIONS: u64 = 1 << 32;
 
 /// Can `incoming` follow `known`? A forged claim with the highest numbers must not put a live
 /// member beyond what it can refute.
@@ -45,8 +48,14 @@ pub fn plausible(known: Version, incoming: Version) -> bool {
     }
 }
 
+/// Can a member that moved have come from `known` to `incoming`, by claims that were missed here?
+pub(crate) fn plausible_when_moved(known: Version, incoming: Version) -> bool {
+    // Above any incarnation it can go, with a generation.
+    incoming.generation.saturating_sub(known.generation) <= MOVED_GENERATIONS
+}
+
 /// Does a member that is at `own` answer to a claim of itself at `claimed`? Beyond that nobody can
-/// have come by claims that are plausible.
+/// have come by claims that are plausible; within its generation it begins a new one then.
 pub(crate) fn refutable(own: Version, claimed: Version) -> bool {
     if claimed.generation > own.generation {
         claimed.generation - own.generation <= OWN_STEP.generation

@@ -66,6 +66,10 @@ bugs! {
         "a key is removed although a member still seals with it";
     ImplausibleJumps = "implausible-jumps",
         "a claim may raise a version by any step";
+    MovedNotFollowed = "moved-not-followed",
+        "who missed how a member was led far ahead does not believe it at a new address";
+    LastIncarnationStands = "last-incarnation-stands",
+        "a claim of the last incarnation of its own generation is not refuted";
     TurnNotTaken = "turn-not-taken",
         "a newcomer does not say that somebody had its name before";
     LoserStays = "loser-stays",

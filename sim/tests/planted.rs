@@ -36,6 +36,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),
+    (Bug::MovedNotFollowed, "traffic/forged-and-moved.scn"),
+    (Bug::LastIncarnationStands, "traffic/forged-stranger.scn"),
     (Bug::LiarFollowed, "coordinates/liar.scn"),
 ];
 

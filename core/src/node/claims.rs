@@ -124,7 +124,7 @@ impl Node {
             self.challenge(claim, grave);
             return;
         }
-        // Above that its subject would not refute it, and nobody could take it back.
+        // No subject refutes a higher generation, and nobody else could take it back.
         if !refutable(Version::default(), claim.version()) {
             self.stats.count(Counter::ImplausibleClaim);
             return;
@@ -293,8 +293,7 @@ impl Node {
             }
             return;
         }
-        if !refutable(mine, theirs) {
-            self.stats.count(Counter::ImplausibleClaim);
+        if self.broken(Bug::LastIncarnationStands) && !refutable(mine, theirs) {
             return;
         }
         let by = match claim.statement {
@@ -323,8 +322,9 @@ impl Node {
             return;
         }
         match accused.incarnation.max(self.me.version.incarnation).checked_add(1) {
-            // `Left` is final for its generation; nothing wraps.
-            Some(incarnation) if state != State::Left => {
+            // `Left` is final for its generation; nothing wraps. A far incarnation is believed
+            // where we were unknown only, a new generation everywhere.
+            Some(incarnation) if state != State::Left && refutable(self.me.version, accused) => {
                 if matches!(state, State::Suspect | State::Failed) {
                     self.worse_health();
                 }

@@ -119,6 +119,7 @@ impl Node {
         let there = r.addr.ip() == from.ip();
         if there {
             self.table.unbury(r.id);
+            self.vouch_for_moved(now, r);
         }
         let claim = Claim { record: Arc::new(r.clone()), statement: Statement::Alive };
         self.learn_claim(now, claim, super::claims::Origin::Stream { spread });

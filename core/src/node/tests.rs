@@ -15,6 +15,7 @@ mod bootstrap;
 mod hearsay;
 mod keyring;
 mod names;
+mod quiet;
 mod replies;
 mod retag;
 mod sealing;

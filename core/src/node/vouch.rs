@@ -1,21 +1,27 @@
-//! Versions that members told of themselves in answer to our own pings.
+//! Versions that members told of themselves: in answer to our own pings, or on a stream.
 //!
 //! A claim that raises a version by too much is not believed: it may be forged. But whoever missed
 //! what led a member there step by step (accusations near the limit, each refuted above it) would
 //! never believe it again. So what the member itself said, with the cookie of our ping and from its
-//! address, may be followed whatever the step.
+//! address, may be followed whatever the step. At another address it is followed on a stream only,
+//! whose source is not forged, and once it has been gone for a while; and not any step: it may be
+//! somebody else who says so, and then the member must be able to go above it.
 
 use alloc::collections::BTreeMap;
-use core::net::SocketAddr;
+use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, probe::Kind};
 use crate::{
     identity::{NodeId, Version},
-    merge::plausible,
+    merge::{plausible, plausible_when_moved},
     planted::Bug,
+    record::Record,
     time::Instant,
     wire::Sender,
 };
+
+/// Longer than a member that lives and hears of its failure takes to refute it.
+const GONE_FOR: Duration = Duration::from_secs(5);
 
 /// Of members whose version here is too far behind; others need no voucher.
 #[derive(Debug, Default)]
@@ -28,13 +34,32 @@ impl Node {
         if e.record.addr != from || plausible(e.record.version, s.version) {
             return;
         }
+        self.note_voucher(s.id, s.version);
+    }
+
+    /// A member speaks for itself on a stream from the address that it says it has.
+    pub(super) fn vouch_for_moved(&mut self, now: Instant, r: &Record) {
+        let Some(since) = self.table.gone_since(r.id) else { return };
+        let far = |e: &super::table::Entry| {
+            !plausible(e.record.version, r.version)
+                && plausible_when_moved(e.record.version, r.version)
+        };
+        if now.since(since) >= GONE_FOR
+            && self.table.get(r.id).is_some_and(far)
+            && !self.broken(Bug::MovedNotFollowed)
+        {
+            self.note_voucher(r.id, r.version);
+        }
+    }
+
+    fn note_voucher(&mut self, id: NodeId, version: Version) {
         // Rare, so this is the time to drop what is not needed any more.
         let table = &self.table;
         let behind = |id: &NodeId, v: &mut Version| {
             table.get(*id).is_some_and(|e| !plausible(e.record.version, *v))
         };
         self.security.vouched.0.retain(behind);
-        self.security.vouched.0.insert(s.id, s.version);
+        self.security.vouched.0.insert(id, version);
     }
 
     /// A member spoke to us whose version is too far ahead to be believed: it is asked, and its

@@ -56,6 +56,8 @@ pub enum Forged {
     Generation,
     /// The highest incarnation that is still believed.
     Incarnation,
+    /// The last incarnation of its generation: only those believe it who do not know the accused.
+    Last,
     /// The one that the accused has.
     Same,
 }
@@ -66,6 +68,7 @@ impl Forged {
         ("highest", Self::Highest),
         ("generation", Self::Generation),
         ("incarnation", Self::Incarnation),
+        ("last", Self::Last),
         ("same", Self::Same),
     ];
 }

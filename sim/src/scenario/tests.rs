@@ -158,9 +158,9 @@ fn action() -> impl Strategy<Value = Action> {
             let verb = [KeyVerb::Install, KeyVerb::Use, KeyVerb::Remove][v];
             Action::Key { verb, key, on }
         }),
-        (set(), set(), 0usize..4).prop_map(|(nodes, accused, v)| {
-            use Forged::{Generation, Highest, Incarnation, Same};
-            let version = [Highest, Generation, Incarnation, Same][v];
+        (set(), set(), 0usize..5).prop_map(|(nodes, accused, v)| {
+            use Forged::{Generation, Highest, Incarnation, Last, Same};
+            let version = [Highest, Generation, Incarnation, Last, Same][v];
             Action::Forge { nodes, accused, version }
         }),
     ]

@@ -47,7 +47,10 @@ pub const VOCABULARY: &[(&str, &str)] = &[
     ("at 38s rumour n6 on n1", "gossip tells n1 of n6, which never ran"),
     ("at 38s disk n1 torn", "lose-unsynced, torn, full, corrupt, backup, restore; ok ends full"),
     ("at 39s key install k2 on n1", "an operator at n1: all accept k2, too; or use, remove"),
-    ("at 40s forge n2 accuse n3 highest", "by one with the key; or generation, incarnation, same"),
+    (
+        "at 40s forge n2 accuse n3 highest",
+        "by one with the key; or generation, incarnation, last, same",
+    ),
     ("within 20s converged", "all live, connected nodes agree; from the last step above"),
     (
         "within 30s n3 alive everywhere",

@@ -87,6 +87,7 @@ impl World {
             Forged::Incarnation => {
                 Version { incarnation: v.incarnation.saturating_add(LARGEST_STEP.incarnation), ..v }
             }
+            Forged::Last => Version { incarnation: u32::MAX, ..v },
             Forged::Same => v,
         };
         self.checker.forged(self.hosts[accused].identity, version);

@@ -195,6 +195,67 @@ fn the_highest_versions_are_believed_by_nobody() {
     assert!(w.hosts[1].node.me.version.generation < 3);
 }
 
+/// What n0 holds of n1 after n1 said on a stream from `from` that it is at address 9, `step` above
+/// what n0 knew; n1 is silent since `gone` ago.
+fn moved(gone: Duration, from: usize, step: Version) -> (Version, State) {
+    let mut w = World::joined(3);
+    let by = NodeId::from_bytes([2; 16]);
+    let known = w.hosts[1].node.me.version;
+    w.hosts[1].up = false;
+    told(&mut w, 0, known, Statement::Failed { by });
+    w.run(gone);
+    let generation = known.generation + step.generation;
+    let version = Version { generation, incarnation: step.incarnation };
+    let record = Record { version, addr: addr(9), ..(*w.hosts[1].node.me).clone() };
+    let now = w.now;
+    w.hosts[0].node.introduced(now, &record, addr(from), true);
+    let held = w.hosts[0].node.members().find(|m| m.record.id == record.id).unwrap();
+    (held.record.version, held.state)
+}
+
+#[test]
+fn who_was_led_far_and_moved_is_believed_on_a_stream_from_there() {
+    let at = |generation, incarnation| Version { generation, incarnation };
+    let (known, step) = (at(1, 0), at(1 << 32, 9));
+    let gone = secs(5);
+    assert_eq!(moved(gone, 9, step), (at((1 << 32) + 1, 9), State::Alive));
+    assert_eq!(moved(gone, 9, at(0, 1 << 20)), (at(1, 1 << 20), State::Alive));
+    // A live member would not have had the time to say that it is not so.
+    assert_eq!(moved(gone - Duration::from_millis(1), 9, step), (known, State::Failed));
+    assert_eq!(moved(gone, 8, step), (known, State::Failed), "from another address");
+    // It may not be the member: what that one could not go above is not followed.
+    assert_eq!(moved(gone, 9, at((1 << 32) + 1, 0)), (known, State::Failed));
+}
+
+#[test]
+fn who_lives_is_not_believed_to_have_moved_far() {
+    let mut w = World::joined(2);
+    w.run(secs(9));
+    let own = w.hosts[1].node.me.version;
+    let version = Version { generation: own.generation + (1 << 24) + 1, incarnation: 0 };
+    let record = Record { version, addr: addr(9), ..(*w.hosts[1].node.me).clone() };
+    let now = w.now;
+    w.hosts[0].node.introduced(now, &record, addr(9), true);
+    assert_eq!(w.hosts[0].node.members().next().unwrap().record.addr, addr(1));
+}
+
+/// As somebody would take it who had not heard of n1.
+#[test]
+fn an_incarnation_that_is_far_ahead_is_refuted_with_a_generation() {
+    for incarnation in [(1 << 24) + 1, u32::MAX - 1, u32::MAX] {
+        let mut w = World::joined(3);
+        let own = w.hosts[1].node.me.version;
+        let by = NodeId::from_bytes([9; 16]);
+        told(&mut w, 1, Version { incarnation, ..own }, Statement::Failed { by });
+        w.drain();
+        let next = Version { generation: own.generation + 1, incarnation: 0 };
+        assert_eq!(w.hosts[1].node.me.version, next);
+        assert_eq!((w.state(0, 1), w.state(2, 1)), (Some(State::Alive), Some(State::Alive)));
+        let dropped = |h: &Host| h.node.stats().get(Counter::ImplausibleClaim);
+        assert!(w.hosts.iter().all(|h| dropped(h) == 0), "all can follow");
+    }
+}
+
 /// At rest no gossip tick comes: what may be sent back is a matter of time alone.
 #[test]
 fn corrections_are_few_in_a_while_and_there_are_always_more() {

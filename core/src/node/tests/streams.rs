@@ -145,3 +145,18 @@ fn where_streams_are_scarce_nothing_is_tried_twice() {
     w.hosts[0].node.cfg.limits.streams = 2;
     assert_eq!(opens(&mut w, secs(9)).len(), 1);
 }
+
+#[test]
+fn an_exchange_on_a_later_connection_is_the_one_under_way() {
+    let mut w = World::joined(2);
+    w.hosts[0].node.timers.clear();
+    let (id, other) = (NodeId::from_bytes([1; 16]), w.hosts[0].node.root() ^ 1);
+    w.hosts[0].node.compare_root(w.now, id, other);
+    let all = opens(&mut w, secs(1));
+    assert_eq!(all.len(), 2);
+    let (now, node) = (w.now, &mut w.hosts[0].node);
+    node.handle_stream(now, all[1].0, StreamEvent::Connected);
+    assert!(matches!(node.conns[&all[1].0].role, Role::Syncing(_)));
+    node.compare_root(now, id, other);
+    assert_eq!(opens(&mut w, Duration::ZERO), []);
+}
