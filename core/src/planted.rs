@@ -66,8 +66,12 @@ bugs! {
         "a key is removed although a member still seals with it";
     ImplausibleJumps = "implausible-jumps",
         "a claim may raise a version by any step";
+    ChallengedBelow = "challenged-below",
+        "who is held for dead and forgotten is told so at the version that it says it has";
     MovedNotFollowed = "moved-not-followed",
         "who missed how a member was led far ahead does not believe it at a new address";
+    GoneNotAsked = "gone-not-asked",
+        "who is held for gone and said to live far ahead is not asked";
     LastIncarnationStands = "last-incarnation-stands",
         "a claim of the last incarnation of its own generation is not refuted";
     TurnNotTaken = "turn-not-taken",

@@ -64,6 +64,7 @@ impl Node {
         match self.weigh(known, (claim.version(), claim.state())) {
             Order::Newer if !self.believable(id, known.0, claim.version()) => {
                 self.stats.count(Counter::ImplausibleClaim);
+                self.ask_who_is_gone(now, claim);
             }
             Order::Newer if claim.version() < known.0 => {
                 // A `Left` of an older incarnation: it is final for its generation, so it holds

@@ -208,7 +208,11 @@ impl Node {
             State::Alive | State::Suspect => return,
         };
         self.replies_left -= 1;
-        let (to, record) = (claim.record.addr, claim.record.clone());
+        let (to, mut record) = (claim.record.addr, Arc::clone(&claim.record));
+        if grave.0 > record.version && !self.broken(Bug::ChallengedBelow) {
+            // It must go above that, not above what it says already.
+            Arc::make_mut(&mut record).version = grave.0;
+        }
         let message = Message::Claim(Claim { record, statement });
         self.transmit(Outgoing::Message { to, message, known: None });
     }

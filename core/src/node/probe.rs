@@ -104,6 +104,11 @@ impl Node {
         Some(cookie)
     }
 
+    /// Is a probe of this member under way?
+    pub(super) fn is_probed(&self, id: NodeId) -> bool {
+        self.probes.values().any(|p| p.target == id)
+    }
+
     /// A probe after a watch stream broke: there is no reason to wait with helpers and a stream.
     pub(super) fn probe_watched(&mut self, now: Instant, cookie: Cookie) {
         self.timers.stop(Timer::ProbeLate(cookie));

@@ -10,12 +10,12 @@
 use alloc::collections::BTreeMap;
 use core::{net::SocketAddr, time::Duration};
 
-use super::{Node, probe::Kind};
+use super::{Node, Timer, probe::Kind};
 use crate::{
     identity::{NodeId, Version},
     merge::{plausible, plausible_when_moved},
     planted::Bug,
-    record::Record,
+    record::{Claim, Record, State},
     time::Instant,
     wire::Sender,
 };
@@ -73,6 +73,21 @@ impl Node {
         if self.replies_left > 0 && self.table.get(s.id).is_some_and(far) {
             self.replies_left -= 1;
             self.start_probe(now, s.id, Kind::Contact);
+        }
+    }
+
+    /// A member that is held for gone is said to live, too far ahead to be believed: it is asked.
+    /// Else two that hold each other for gone wait until one contacts the other by chance.
+    pub(super) fn ask_who_is_gone(&mut self, now: Instant, claim: &Claim) {
+        let id = claim.id();
+        let gone = self.table.get(id).is_some_and(|e| !e.is_live());
+        let alive = claim.state() == State::Alive && !self.broken(Bug::GoneNotAsked);
+        if gone && alive && self.replies_left > 0 && !self.is_probed(id) {
+            self.replies_left -= 1;
+            if let Some(cookie) = self.start_probe(now, id, Kind::Contact) {
+                // Whoever forges such claims gets one packet for each out of us.
+                self.timers.stop(Timer::ProbeRepeat(cookie));
+            }
         }
     }
 

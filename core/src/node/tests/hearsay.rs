@@ -1,7 +1,7 @@
 //! Members that were heard of and not met, members that are forgotten and live, and detours.
 
 use super::*;
-use crate::node::claims::Origin;
+use crate::node::{Outgoing, claims::Origin};
 
 fn ghost(i: u8) -> Claim {
     let record = Record {
@@ -97,6 +97,62 @@ fn who_is_forgotten_and_lives_hears_of_it() {
     w.drain();
     assert_eq!(w.state(0, 1), Some(State::Alive));
     assert!(w.hosts[1].node.local().record.version > record.version);
+}
+
+#[test]
+fn who_is_forgotten_far_ahead_hears_how_far_at_once() {
+    let mut w = World::joined(3);
+    let (now, id) = (w.now, NodeId::from_bytes([1; 16]));
+    let record = w.hosts[1].node.local().record;
+    let Version { generation, incarnation } = record.version;
+    let ahead = Version { generation, incarnation: incarnation + 9 };
+    let by = NodeId::from_bytes([0; 16]);
+    let accused = Record { version: ahead, ..(*record).clone() };
+    let failed = Claim { record: accused.into(), statement: Statement::Failed { by } };
+    let node = &mut w.hosts[0].node;
+    node.learn_claim(now, failed, Origin::Own);
+    node.forget(id);
+    node.queue.forget(id);
+    node.out.clear();
+    let alive = Claim { record: record.clone(), statement: Statement::Alive };
+    node.learn_claim(now, alive, Origin::Packet(addr(2)));
+    w.drain();
+    assert_eq!(w.state(0, 1), Some(State::Alive));
+    let own = w.hosts[1].node.local().record.version;
+    assert_eq!(own, Version { generation, incarnation: incarnation + 10 });
+    assert_eq!(w.hosts[1].node.stats().get(Counter::Refutations), 1);
+}
+
+/// Two that hold each other for gone would wait for chance to bring them together.
+#[test]
+fn who_is_gone_and_said_to_live_far_ahead_is_asked() {
+    let mut w = World::joined(3);
+    let by = NodeId::from_bytes([0; 16]);
+    let known = w.hosts[1].node.local().record;
+    let version = Version { incarnation: 1 << 20, ..known.version };
+    let far = Record { version, ..(*known).clone() };
+    let [alive, failed] = [Statement::Alive, Statement::Failed { by }]
+        .map(|statement| Claim { record: far.clone().into(), statement });
+    let pings = |w: &mut World, claim: &Claim| {
+        let node = &mut w.hosts[0].node;
+        node.out.clear();
+        node.learn_claim(w.now, claim.clone(), Origin::Stream { spread: true });
+        let ping = |o: &&Outgoing| matches!(o, Outgoing::Ping { .. });
+        node.out.iter().filter(ping).count()
+    };
+    assert_eq!(pings(&mut w, &alive), 0, "a live member has its turn");
+    let gone = Claim { record: known, statement: Statement::Failed { by } };
+    w.hosts[0].node.learn_claim(w.now, gone, Origin::Own);
+    w.hosts[0].node.timers.clear();
+    assert_eq!((pings(&mut w, &failed), pings(&mut w, &alive)), (0, 1));
+    // Once, and not while that is under way.
+    assert_eq!(pings(&mut w, &alive), 0);
+    w.hosts[0].up = true;
+    w.run(Duration::from_millis(900));
+    assert_eq!(w.hosts[0].node.out.len(), 0);
+    w.hosts[0].node.replies_left = 0;
+    w.hosts[0].node.drop_probes();
+    assert_eq!(pings(&mut w, &alive), 0, "as far as the rate allows");
 }
 
 #[test]
