@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use quorate_core::Tuning;
-
 use crate::{
     Program, runner,
     scenario::Scenario,
@@ -17,20 +15,20 @@ pub struct Profile {
     /// Its name in the table.
     pub name: &'static str,
     /// Its constants.
-    pub tuning: Tuning,
+    pub program: Program,
 }
 
 /// Our constants and memberlist's.
 pub fn profiles() -> Vec<Profile> {
     vec![
-        Profile { name: "quorate", tuning: Tuning::default() },
-        Profile { name: "memberlist", tuning: Tuning::memberlist() },
+        Profile { name: "quorate", program: Program::default() },
+        Profile { name: "memberlist", program: Program::memberlist() },
     ]
 }
 
 /// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are
-/// halves of the cluster.
+/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are halves of the cluster.
+/// What takes longer to form begins later.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),
@@ -47,6 +45,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("start-loss-10", "at 0s net loss 10%\n"),
     ("starve-8", "at 30s starve {eight} 20x for 20s\nfor 10m n1 not left on n1\n"),
     ("starve-all", "at 30s starve {all} 20x for 20s\n"),
+    ("saturated", "cores 2\nat 60s saturate 1000 for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
 ];
 
@@ -79,6 +78,10 @@ pub struct Row {
     pub profile: &'static str,
     /// Failed events about members in good health, per node and hour.
     pub false_per_node_hour: f64,
+    /// Those failed events, in all runs.
+    pub false_failures: u64,
+    /// Those of them that were told by members which were not starved themselves.
+    pub at_healthy: u64,
     /// Milliseconds until a node knows of a loss: median, 99th percentile, maximum.
     pub detection_ms: Option<[u64; 3]>,
     /// Milliseconds until all agree after the start; the slowest seed. None: not at all.
@@ -100,11 +103,11 @@ pub fn compare(what: &Comparison, mut progress: impl FnMut()) -> Vec<Row> {
             for profile in profiles() {
                 let mut all = Vec::new();
                 for seed in 1..=what.seeds {
-                    let (n, tuning) = (size.max(2), &profile.tuning);
+                    let (n, program) = (size.max(2), &profile.program);
                     all.extend(if case == REST {
-                        rest(n, seed, tuning)
+                        rest(n, seed, program)
                     } else {
-                        measure(&scenario(n, lines, TAIL, seed), tuning)
+                        measure(&scenario(n, lines, TAIL, seed), program)
                     });
                     progress();
                 }
@@ -139,8 +142,8 @@ pub fn scenario(size: u32, lines: &str, tail: &str, seed: u64) -> String {
 
 /// What a formed cluster does when nothing happens: equal seeds are equal for as long as the
 /// shorter run lasts.
-fn rest(size: u32, seed: u64, tuning: &Tuning) -> Option<Measures> {
-    let [early, late] = REST_TAILS.map(|tail| measure(&scenario(size, "", tail, seed), tuning));
+fn rest(size: u32, seed: u64, program: &Program) -> Option<Measures> {
+    let [early, late] = REST_TAILS.map(|tail| measure(&scenario(size, "", tail, seed), program));
     let (early, mut late) = (early?, late?);
     late.datagrams -= early.datagrams;
     late.datagram_bytes -= early.datagram_bytes;
@@ -149,10 +152,10 @@ fn rest(size: u32, seed: u64, tuning: &Tuning) -> Option<Measures> {
     Some(late)
 }
 
-fn measure(text: &str, tuning: &Tuning) -> Option<Measures> {
+fn measure(text: &str, program: &Program) -> Option<Measures> {
     let scenario = Scenario::parse(text).ok()?;
     let options = Options {
-        program: Program::tuned(tuning.clone()),
+        program: program.clone(),
         sink: Sink::Hash,
         stop_at_failure: false,
         ..Options::default()
@@ -180,6 +183,8 @@ fn row(case: &'static str, size: u32, profile: &'static str, all: &[Measures]) -
         size,
         profile,
         false_per_node_hour: per_s(|m| m.false_failures) * 3600.0,
+        false_failures: all.iter().map(|m| m.false_failures).sum(),
+        at_healthy: all.iter().map(|m| m.false_at_healthy).sum(),
         detection_ms: (!detections.is_empty()).then(|| [at(500), at(990), at(1000)]),
         formed_ms: slowest(&formed),
         converged_ms: slowest(&after),
@@ -189,11 +194,13 @@ fn row(case: &'static str, size: u32, profile: &'static str, all: &[Measures]) -
 }
 
 /// Names of the columns, in both forms.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 13] = [
     "case",
     "nodes",
     "profile",
     "false/node-h",
+    "false",
+    "at healthy",
     "detect p50 ms",
     "p99 ms",
     "max ms",
@@ -203,7 +210,7 @@ const COLUMNS: [&str; 11] = [
     "packets/node/s",
 ];
 
-fn cells(r: &Row) -> [String; 11] {
+fn cells(r: &Row) -> [String; 13] {
     let ms = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let detection = |i: usize| ms(r.detection_ms.map(|d| d[i]));
     [
@@ -211,6 +218,8 @@ fn cells(r: &Row) -> [String; 11] {
         r.size.to_string(),
         r.profile.to_owned(),
         format!("{:.3}", r.false_per_node_hour),
+        r.false_failures.to_string(),
+        r.at_healthy.to_string(),
         detection(0),
         detection(1),
         detection(2),
@@ -275,6 +284,6 @@ mod tests {
         assert!(rows.iter().all(|r| r.detection_ms.is_some() && r.formed_ms.is_some()), "{rows:?}");
         assert_eq!(rows, compare(&what, || {}));
         assert_eq!(table(&rows).lines().count(), 3);
-        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(11));
+        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(13));
     }
 }

@@ -36,6 +36,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),
+    (Bug::LatenessCharged, "faults/starved-all.scn"),
+    (Bug::SlowForgotten, "faults/slow-again.scn"),
     (Bug::LiarFollowed, "coordinates/liar.scn"),
 ];
 

@@ -18,6 +18,7 @@ mod names;
 mod replies;
 mod retag;
 mod sealing;
+mod slow;
 mod streams;
 mod user;
 mod versions;

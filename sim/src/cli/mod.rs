@@ -19,7 +19,6 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quorate_core::Tuning;
 use sim::{Program, aim::Aim};
 
 /// Deterministic simulator for quorate clusters.
@@ -41,10 +40,10 @@ enum Profile {
 }
 
 impl Profile {
-    fn tuning(self) -> Tuning {
+    fn program(self) -> Program {
         match self {
-            Self::Quorate => Tuning::default(),
-            Self::Memberlist => Tuning::memberlist(),
+            Self::Quorate => Program::default(),
+            Self::Memberlist => Program::memberlist(),
         }
     }
 }
@@ -67,7 +66,7 @@ struct Under {
 impl Under {
     fn program(&self) -> Result<Program, Error> {
         let sealed = self.sealed;
-        let program = Program { sealed, ..Program::tuned(self.profile.tuning()) };
+        let program = Program { sealed, ..self.profile.program() };
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program
