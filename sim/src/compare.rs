@@ -26,9 +26,9 @@ pub fn profiles() -> Vec<Profile> {
     ]
 }
 
-/// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{eight}` the last eight, `{all}` all, `{half}` and `{rest}` are halves of the cluster.
-/// What takes longer to form begins later.
+/// What happens at 30 s to a formed cluster, or at 60 s where forming takes longer: a name, and
+/// lines of a scenario. `{last}` is the last node, `{eight}` the last eight, `{all}` all, `{half}`
+/// and `{rest}` are halves of the cluster.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),
