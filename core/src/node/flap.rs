@@ -166,6 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn who_spoke_up_is_given_more_time_for_a_minute() {
+        let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
+        let now = Instant::from_nanos(5);
+        let slow = |flaps: &Flaps, t, secs| flaps.slow(t, id, Duration::from_secs(secs)).as_secs();
+        assert_eq!(slow(&flaps, now, 10), 10);
+        flaps.speaks_up(now, id);
+        assert_eq!([2, 10, 15].map(|s| slow(&flaps, now, s)), [8, 40, 45]);
+        assert_eq!(slow(&flaps, now + MINUTE - Duration::from_nanos(1), 10), 40);
+        assert_eq!(slow(&flaps, now + MINUTE, 10), 10);
+        flaps.calm_down(now + MINUTE);
+        assert!(flaps.spoke_up.is_empty());
+        for n in 0..2 * COUNTED as u128 {
+            flaps.speaks_up(now, NodeId::from_bytes(n.to_be_bytes()));
+        }
+        assert_eq!(flaps.spoke_up.len(), COUNTED);
+    }
+
+    #[test]
     fn calm_comes_back_one_flap_a_minute() {
         let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
         let now = Instant::from_nanos(5);
