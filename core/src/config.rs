@@ -107,6 +107,9 @@ pub struct Tuning {
     pub protocol: (u8, u8),
     /// Measure round trips, and tell where we are in answers to pings (network coordinates).
     pub coordinates: bool,
+    /// Being this late for a deadline means that others could not be heard meanwhile: all deadlines
+    /// move by as much.
+    pub lateness: Duration,
     /// Being this late for a deadline means that the process was away.
     pub pause_threshold: Duration,
     /// A rule to break, for tests of the simulator.
@@ -140,7 +143,7 @@ impl Default for Tuning {
             indirect_checks: 3,
             nack_percent: 80,
             silent: Patience::millis(1500, 4000),
-            mute: Patience::millis(6000, 12_000),
+            mute: Patience::millis(10_000, 15_000),
             patience_by_size: false,
             suspicion_confirmations: 2,
             refused_grace: Duration::from_millis(300),
@@ -164,6 +167,7 @@ impl Default for Tuning {
             leave_timeout: Duration::from_millis(900),
             protocol: SPOKEN,
             coordinates: true,
+            lateness: Duration::from_millis(100),
             pause_threshold: Duration::from_millis(1500),
             #[cfg(feature = "planted-bugs")]
             bug: None,
@@ -188,6 +192,7 @@ impl Tuning {
             digest_quiet: Duration::ZERO,
             reconnect_interval: Duration::from_secs(30),
             connect_hedge: Duration::ZERO,
+            lateness: Duration::from_secs(u32::MAX as u64),
             pause_threshold: Duration::from_secs(u32::MAX as u64),
             ..Self::default()
         }

@@ -84,6 +84,10 @@ bugs! {
         "a member that nobody ever met is declared failed, and listed as such";
     FlapsNotDamped = "flaps-not-damped",
         "a member may fail and come back as often as it likes";
+    LatenessCharged = "lateness-charged",
+        "a process that came late for its deadlines blames others for what it did not hear";
+    SlowForgotten = "slow-forgotten",
+        "a member that was accused and spoke up late has no more time than another";
     DegradedUnseen = "degraded-unseen",
         "nobody minds a member that only others reach";
     VersionIgnored = "version-ignored",

@@ -9,8 +9,6 @@ use std::{
     },
 };
 
-use quorate_core::Tuning;
-
 use crate::{
     Program,
     keyed::{Keyed, Purpose},
@@ -26,20 +24,21 @@ pub struct Profile {
     /// Its name in the table.
     pub name: String,
     /// Its constants.
-    pub tuning: Tuning,
+    pub program: Program,
 }
 
 /// Our constants and memberlist's.
 pub fn profiles() -> Vec<Profile> {
     vec![
-        Profile { name: "quorate".into(), tuning: Tuning::default() },
-        Profile { name: "memberlist".into(), tuning: Tuning::memberlist() },
+        Profile { name: "quorate".into(), program: Program::default() },
+        Profile { name: "memberlist".into(), program: Program::memberlist() },
     ]
 }
 
-/// What happens at 30 s to a formed cluster: a name, and lines of a scenario. `{last}` is the
-/// last node, `{others}` all but that one, `{eight}` the last eight, `{all}` all, `{half}` and
-/// `{rest}` are halves of the cluster, `{blocked}` stops the last eight again and again.
+/// What happens at 30 s to a formed cluster, or at 60 s where forming takes longer: a name, and
+/// lines of a scenario. `{last}` is the last node, `{others}` all but that one, `{eight}` the last
+/// eight, `{all}` all, `{half}` and `{rest}` are halves of the cluster, `{blocked}` stops the last
+/// eight again and again.
 pub const CASES: &[(&str, &str)] = &[
     ("quiet", "at 30s heal\n"),
     (REST, ""),
@@ -58,6 +57,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("starve-8", "at 30s starve {eight} 20x for 20s\nfor 10m n1 not left on n1\n"),
     ("starve-8-1000x", "at 30s starve {eight} 1000x for 60s\n"),
     ("starve-all", "at 30s starve {all} 20x for 20s\n"),
+    ("saturated", "cores 2\nat 60s saturate 1000 for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
     ("blip-3s", "at 30s isolate n{last}\nat 33s heal\n"),
     ("isolate", "at 30s isolate n{last}\nat 60s heal\n"),
@@ -108,6 +108,10 @@ pub struct Row {
     pub profile: String,
     /// Failed events about members in good health, per node and hour.
     pub false_per_node_hour: f64,
+    /// Those failed events, in all runs.
+    pub false_failures: u64,
+    /// Those of them that were told by members which were not starved themselves.
+    pub at_healthy: u64,
     /// Failed events about processes that had not ended, however ill they were, per run.
     pub live_per_run: f64,
     /// Milliseconds until a node knows of a loss: median, 99th percentile, maximum.
@@ -133,11 +137,11 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Option<Measures> {
-        let (n, tuning) = (self.size.max(2), &self.profile.tuning);
+        let (n, program) = (self.size.max(2), &self.profile.program);
         if self.case == REST {
-            rest(n, self.seed, tuning)
+            rest(n, self.seed, program)
         } else {
-            measure(&scenario(n, self.lines, TAIL, self.seed), tuning)
+            measure(&scenario(n, self.lines, TAIL, self.seed), program)
         }
     }
 }
@@ -244,8 +248,8 @@ fn blocked(first: u32, last: u32, seed: u64) -> String {
 
 /// What a formed cluster does when nothing happens: equal seeds are equal for as long as the
 /// shorter run lasts.
-fn rest(size: u32, seed: u64, tuning: &Tuning) -> Option<Measures> {
-    let [early, late] = REST_TAILS.map(|tail| measure(&scenario(size, "", tail, seed), tuning));
+fn rest(size: u32, seed: u64, program: &Program) -> Option<Measures> {
+    let [early, late] = REST_TAILS.map(|tail| measure(&scenario(size, "", tail, seed), program));
     let (early, mut late) = (early?, late?);
     late.datagrams -= early.datagrams;
     late.datagram_bytes -= early.datagram_bytes;
@@ -254,10 +258,10 @@ fn rest(size: u32, seed: u64, tuning: &Tuning) -> Option<Measures> {
     Some(late)
 }
 
-fn measure(text: &str, tuning: &Tuning) -> Option<Measures> {
+fn measure(text: &str, program: &Program) -> Option<Measures> {
     let scenario = Scenario::parse(text).ok()?;
     let options = Options {
-        program: Program::tuned(tuning.clone()),
+        program: program.clone(),
         sink: Sink::Hash,
         stop_at_failure: false,
         ..Options::default()
@@ -286,6 +290,8 @@ fn row(job: &Job<'_>, all: &[Measures]) -> Row {
         size: job.size,
         profile: job.profile.name.clone(),
         false_per_node_hour: per_s(|m| m.false_failures) * 3600.0,
+        false_failures: all.iter().map(|m| m.false_failures).sum(),
+        at_healthy: all.iter().map(|m| m.false_at_healthy).sum(),
         live_per_run: live as f64 / all.len().max(1) as f64,
         detection_ms: (!detections.is_empty()).then(|| [at(500), at(990), at(1000)]),
         formed_ms: slowest(&formed),
@@ -296,11 +302,13 @@ fn row(job: &Job<'_>, all: &[Measures]) -> Row {
 }
 
 /// Names of the columns, in both forms.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "case",
     "nodes",
     "profile",
     "false/node-h",
+    "false",
+    "at healthy",
     "failed live/run",
     "detect p50 ms",
     "p99 ms",
@@ -311,7 +319,7 @@ const COLUMNS: [&str; 12] = [
     "packets/node/s",
 ];
 
-fn cells(r: &Row) -> [String; 12] {
+fn cells(r: &Row) -> [String; 14] {
     let ms = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let detection = |i: usize| ms(r.detection_ms.map(|d| d[i]));
     [
@@ -319,6 +327,8 @@ fn cells(r: &Row) -> [String; 12] {
         r.size.to_string(),
         r.profile.clone(),
         format!("{:.3}", r.false_per_node_hour),
+        r.false_failures.to_string(),
+        r.at_healthy.to_string(),
         format!("{:.1}", r.live_per_run),
         detection(0),
         detection(1),
@@ -393,7 +403,7 @@ mod tests {
         assert!(rows.iter().all(|r| r.detection_ms.is_some() && r.formed_ms.is_some()), "{rows:?}");
         assert_eq!(rows, compare(&Comparison { jobs: 3, ..what }, || {}));
         assert_eq!(table(&rows).lines().count(), 3);
-        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(12));
+        assert_eq!(csv(&rows).lines().nth(1).map(|l| l.split(',').count()), Some(14));
     }
 
     #[test]

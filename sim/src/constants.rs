@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use quorate_core::Tuning;
 
-use crate::compare::Profile;
+use crate::{Program, compare::Profile};
 
 /// What a value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, String> {
     let profile = |value: &str| {
         let mut tuning = Tuning::default();
         let v = constant.give(&mut tuning, value)?;
-        Ok(Profile { name: format!("{}={v}", constant.name), tuning })
+        Ok(Profile { name: format!("{}={v}", constant.name), program: Program::tuned(tuning) })
     };
     values.split(',').map(profile).collect()
 }
@@ -296,11 +296,11 @@ mod tests {
         let set = parse("mute.max=7000,20000").unwrap();
         let names: Vec<&str> = set.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["mute.max=7000", "mute.max=20000"]);
-        assert_eq!(set[1].tuning.mute, Patience::millis(6000, 20_000));
-        let ours = Tuning { mute: Tuning::default().mute, ..set[1].tuning.clone() };
+        assert_eq!(set[1].program.tuning.mute, Patience::millis(6000, 20_000));
+        let ours = Tuning { mute: Tuning::default().mute, ..set[1].program.tuning.clone() };
         assert_eq!(ours, Tuning::default());
-        assert!(!parse("graded_evidence=0").unwrap()[0].tuning.graded_evidence);
-        let mut both = set[1].tuning.clone();
+        assert!(!parse("graded_evidence=0").unwrap()[0].program.tuning.graded_evidence);
+        let mut both = set[1].program.tuning.clone();
         change(&mut both, "mute.min=7000").unwrap();
         assert_eq!(both.mute, Patience::millis(7000, 20_000));
         assert!(change(&mut both, "mute.min=7000,8000").is_err(), "one value at a time");

@@ -18,6 +18,17 @@ pub enum NodeClock {
     Wall,
 }
 
+/// What a process does first when it gets the processor again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DueFirst {
+    /// What came, as our driver does.
+    #[default]
+    Inputs,
+    /// What is due: where each timer is a thread of its own, as memberlist's are, nothing
+    /// keeps one back until the sockets were read.
+    Deadlines,
+}
+
 /// What every node of a run runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
@@ -25,6 +36,8 @@ pub struct Program {
     pub tuning: Tuning,
     /// What it takes the time from.
     pub clock: NodeClock,
+    /// Its order while it has no processor of its own.
+    pub due_first: DueFirst,
     /// All packets and streams are sealed.
     pub sealed: bool,
 }
@@ -38,6 +51,11 @@ impl Program {
     /// With these constants.
     pub fn tuned(tuning: Tuning) -> Self {
         Self { tuning, ..Self::default() }
+    }
+
+    /// memberlist's constants and order, on our state machine.
+    pub fn memberlist() -> Self {
+        Self { due_first: DueFirst::Deadlines, ..Self::tuned(Tuning::memberlist()) }
     }
 
     /// The program with the planted bug of this name; none if there is no such bug.

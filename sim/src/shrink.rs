@@ -305,7 +305,7 @@ fn remove_from(set: &mut NodeSet, n: u32) -> bool {
 /// Edits every set of a line; false if `edit` refused one.
 fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> bool {
     let mut sets: Vec<&mut NodeSet> = match line {
-        Line::Net(_) | Line::Keys(_) => vec![],
+        Line::Net(_) | Line::Keys(_) | Line::Cores(_) => vec![],
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],
@@ -335,7 +335,7 @@ fn action_sets(action: &mut Action) -> Vec<&mut NodeSet> {
         Action::Cut { from, to, .. } => vec![from, to],
         Action::Link(l) => vec![&mut l.from, &mut l.to],
         Action::Clock(c) => vec![&mut c.nodes],
-        Action::Heal | Action::Net(_) => vec![],
+        Action::Heal | Action::Net(_) | Action::Saturate { .. } => vec![],
         Action::Key { on, .. } => on.iter_mut().collect(),
         Action::Forge { nodes, accused, .. } => vec![nodes, accused],
         Action::ForceLeave { nodes, on } => on.iter_mut().chain([nodes]).collect(),
@@ -417,6 +417,7 @@ fn whole_seconds(line: &mut Line, word: usize) -> bool {
             Action::Pause { lasts, .. }
             | Action::Suspend { lasts, .. }
             | Action::Starve { lasts, .. }
+            | Action::Saturate { lasts, .. }
             | Action::Flap { lasts, .. }
             | Action::Replay { window: lasts, .. },
         ) => up(lasts),

@@ -40,6 +40,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::GoneNotAsked, "traffic/forged-apart.scn"),
     (Bug::ChallengedBelow, "traffic/forged-and-forgotten.scn"),
     (Bug::LastIncarnationStands, "traffic/forged-stranger.scn"),
+    (Bug::LatenessCharged, "faults/starved-all.scn"),
+    (Bug::SlowForgotten, "faults/slow-again.scn"),
     (Bug::LiarFollowed, "coordinates/liar.scn"),
 ];
 

@@ -165,6 +165,9 @@ impl Node {
         let (was, is) = (before.as_ref().map(|b| b.state()), claim.state());
         self.heard_of(id, was, is);
         self.count_flap(now, id, was, is);
+        if before.as_ref().is_some_and(|b| is_refutation(b, claim)) {
+            self.spoke_up(now, id);
+        }
         if !is.is_live() {
             self.forget_degraded(id);
         }
@@ -387,6 +390,16 @@ impl Node {
         let wait = if first { Duration::ZERO } else { super::upkeep::SAVE_PEERS_AFTER };
         self.timers.set_if_idle(Timer::SavePeers, now + wait);
     }
+}
+
+/// Does a member say nothing but that it lives after all?
+fn is_refutation(before: &Claim, claim: &Claim) -> bool {
+    let (old, new) = (&before.record, &claim.record);
+    claim.state() == State::Alive
+        && new.version.generation == old.version.generation
+        && new.version.incarnation > old.version.incarnation
+        && new.turn == old.turn
+        && !published_change(old, new)
 }
 
 /// Is anything different that others act on?

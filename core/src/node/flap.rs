@@ -4,6 +4,10 @@
 //! Each return from `Failed` is a flap; one is forgotten per minute in which the member is not even
 //! suspected. From the third on a suspicion runs four times as long, then sixteen times, and so on,
 //! but never more than half a minute longer: who really dies is reported.
+//!
+//! A member that spoke up against an accusation lately is slow rather than dead: if its kernel
+//! still accepts (a starved process), it is given four times as long from the first time on, for
+//! the next long wait of a process that had some is as likely as that one was.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -21,6 +25,8 @@ const DECAY: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Members on which flaps are counted.
 const COUNTED: usize = 4096;
+/// A mute member that spoke up lately is given so many times as long.
+const SLOW: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Flap {
@@ -37,39 +43,63 @@ impl Flap {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Flaps(BTreeMap<NodeId, Flap>);
+pub(super) struct Flaps {
+    back: BTreeMap<NodeId, Flap>,
+    /// When each last refuted an accusation.
+    spoke_up: BTreeMap<NodeId, Instant>,
+}
 
 impl Flaps {
     /// Counts a return; how many there are now.
     fn count(&mut self, now: Instant, id: NodeId) -> u32 {
-        if self.0.len() >= COUNTED && !self.0.contains_key(&id) {
+        if self.back.len() >= COUNTED && !self.back.contains_key(&id) {
             self.calm_down(now);
-            if self.0.len() >= COUNTED {
+            if self.back.len() >= COUNTED {
                 return 0;
             }
         }
-        let flap = self.0.entry(id).or_insert(Flap { count: 0, last: now });
+        let flap = self.back.entry(id).or_insert(Flap { count: 0, last: now });
         *flap = Flap { count: (flap.level(now) + 1).min(MOST), last: now };
         flap.count
     }
 
     /// It is accused again: nothing is forgotten meanwhile.
     fn keep(&mut self, now: Instant, id: NodeId) {
-        if let Some(f) = self.0.get_mut(&id) {
+        if let Some(f) = self.back.get_mut(&id) {
             *f = Flap { count: f.level(now), last: now };
         }
     }
 
     /// How long a suspicion of this patience runs.
     fn damp(&self, now: Instant, id: NodeId, patience: Duration) -> Duration {
-        let level = self.0.get(&id).map_or(0, |f| f.level(now));
+        let level = self.back.get(&id).map_or(0, |f| f.level(now));
         let longer = patience * (1 << (2 * level.saturating_sub(FREE).min(MOST)));
         longer.min(patience + LONGEST)
     }
 
-    /// Forgets whose flaps are all forgotten.
+    /// It refuted an accusation.
+    fn speaks_up(&mut self, now: Instant, id: NodeId) {
+        if self.spoke_up.len() >= COUNTED && !self.spoke_up.contains_key(&id) {
+            self.calm_down(now);
+            if self.spoke_up.len() >= COUNTED {
+                return;
+            }
+        }
+        self.spoke_up.insert(id, now);
+    }
+
+    /// How long a mute member is given that others are given `patience`.
+    fn slow(&self, now: Instant, id: NodeId, patience: Duration) -> Duration {
+        match self.spoke_up.get(&id) {
+            Some(t) if now.since(*t) < DECAY => (patience * SLOW).min(patience + LONGEST),
+            _ => patience,
+        }
+    }
+
+    /// Forgets whose flaps are all forgotten, and who was not slow lately.
     fn calm_down(&mut self, now: Instant) {
-        self.0.retain(|_, f| f.level(now) > 0);
+        self.back.retain(|_, f| f.level(now) > 0);
+        self.spoke_up.retain(|_, t| now.since(*t) < DECAY);
     }
 }
 
@@ -88,9 +118,24 @@ impl Node {
         }
     }
 
-    /// The time that a suspicion runs from `started`.
-    pub(super) fn damped(&self, started: Instant, id: NodeId, patience: Duration) -> Duration {
-        self.notes.flaps.damp(started, id, patience)
+    /// It said that it lives after all.
+    pub(super) fn spoke_up(&mut self, now: Instant, id: NodeId) {
+        if !self.broken(Bug::SlowForgotten) {
+            self.notes.flaps.speaks_up(now, id);
+        }
+    }
+
+    /// The time that a suspicion runs from `started`; is the member mute?
+    pub(super) fn damped(
+        &self,
+        started: Instant,
+        id: NodeId,
+        patience: Duration,
+        mute: bool,
+    ) -> Duration {
+        let flaps = &self.notes.flaps;
+        let damped = flaps.damp(started, id, patience);
+        if mute { damped.max(flaps.slow(started, id, patience)) } else { damped }
     }
 
     pub(super) fn forget_flaps(&mut self, now: Instant) {
@@ -121,6 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn who_spoke_up_is_given_more_time_for_a_minute() {
+        let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
+        let now = Instant::from_nanos(5);
+        let slow = |flaps: &Flaps, t, secs| flaps.slow(t, id, Duration::from_secs(secs)).as_secs();
+        assert_eq!(slow(&flaps, now, 10), 10);
+        flaps.speaks_up(now, id);
+        assert_eq!([2, 10, 15].map(|s| slow(&flaps, now, s)), [8, 40, 45]);
+        assert_eq!(slow(&flaps, now + MINUTE - Duration::from_nanos(1), 10), 40);
+        assert_eq!(slow(&flaps, now + MINUTE, 10), 10);
+        flaps.calm_down(now + MINUTE);
+        assert!(flaps.spoke_up.is_empty());
+        for n in 0..2 * COUNTED as u128 {
+            flaps.speaks_up(now, NodeId::from_bytes(n.to_be_bytes()));
+        }
+        assert_eq!(flaps.spoke_up.len(), COUNTED);
+    }
+
+    #[test]
     fn calm_comes_back_one_flap_a_minute() {
         let (mut flaps, id) = (Flaps::default(), NodeId::from_bytes([1; 16]));
         let now = Instant::from_nanos(5);
@@ -132,9 +195,9 @@ mod tests {
         flaps.keep(now + MINUTE, id);
         assert_eq!([1, 2, 3].map(|n| after(&flaps, n)), [16, 4, 4]);
         flaps.calm_down(now + MINUTE * 3);
-        assert_eq!(flaps.0.len(), 1);
+        assert_eq!(flaps.back.len(), 1);
         flaps.calm_down(now + MINUTE * 4);
-        assert!(flaps.0.is_empty());
+        assert!(flaps.back.is_empty());
     }
 
     #[test]
@@ -144,6 +207,6 @@ mod tests {
         for n in 0..2 * COUNTED as u128 {
             flaps.count(now, NodeId::from_bytes(n.to_be_bytes()));
         }
-        assert_eq!(flaps.0.len(), COUNTED);
+        assert_eq!(flaps.back.len(), COUNTED);
     }
 }

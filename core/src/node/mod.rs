@@ -140,6 +140,7 @@ struct Notes {
     hearsay: hearsay::Hearsay,
     flaps: flap::Flaps,
     degraded: degraded::Degraded,
+    lateness: upkeep::Lateness,
 }
 
 /// One member's whole protocol state. See the [crate] for its contract.
@@ -349,6 +350,9 @@ impl Node {
             let gap = now.since(due);
             if gap > self.cfg.tuning.pause_threshold {
                 self.resume_after(now, gap);
+            } else if gap > self.cfg.tuning.lateness && !self.broken(Bug::LatenessCharged) {
+                let granted = self.notes.lateness.grant(now, gap);
+                self.put_off(granted);
             }
         }
         while let Some(t) = self.timers.pop(now) {

@@ -15,9 +15,9 @@ use crate::{
     wire::Packed,
 };
 
-/// A suspicion of our own runs at most so much longer for a bad health of ours: nine times the
-/// patience with a mute member would be almost two minutes.
-const DOUBT_OF_OURSELVES: Duration = Duration::from_secs(30);
+/// A suspicion runs at most so much longer, for a bad health of ours, a member that flaps or was
+/// slow: nine times the patience with a mute member would be more than two minutes.
+const LONGER: Duration = Duration::from_secs(30);
 /// One in so many looks once more at a member that is mute.
 const MUTE_LOOKS: usize = 8;
 
@@ -83,7 +83,15 @@ impl Node {
 
     fn time_suspicion(&mut self, now: Instant, id: NodeId) {
         let Some(s) = self.suspicions.get(&id) else { return };
-        let patience = self.damped(s.started, id, self.patience(s)) + self.hearsay_grace(id);
+        let base = self.base_patience(s);
+        let graded = self.cfg.tuning.graded_evidence;
+        let (mute, refused) =
+            (graded && s.evidence == Evidence::Mute, graded && s.evidence == Evidence::Refused);
+        let own = s.accusers.first() == Some(&self.me.id) && !refused;
+        let own = if own { self.patient(base) } else { base };
+        // One reason to wait longer or several: no more than this.
+        let longer = self.damped(s.started, id, own, mute).min(base + LONGER);
+        let patience = longer + self.hearsay_grace(id);
         let at = (s.started + patience).max(now);
         self.timers.set(Timer::Suspicion(id), at);
         if s.evidence != Evidence::Refused && !s.looked && self.cfg.tuning.last_look > 0 {
@@ -135,6 +143,13 @@ impl Node {
         true
     }
 
+    /// All suspicions run `gap` longer; their timers were moved already.
+    pub(super) fn put_suspicions_off(&mut self, gap: Duration) {
+        for s in self.suspicions.values_mut() {
+            s.started = s.started + gap;
+        }
+    }
+
     pub(super) fn drop_suspicion(&mut self, id: NodeId) {
         if self.suspicions.remove(&id).is_some() {
             self.timers.stop(Timer::Suspicion(id));
@@ -142,8 +157,8 @@ impl Node {
         }
     }
 
-    /// How long a suspicion runs from its start.
-    fn patience(&self, s: &Suspicion) -> Duration {
+    /// How long a suspicion runs from its start, if nothing speaks for more.
+    fn base_patience(&self, s: &Suspicion) -> Duration {
         let t = &self.cfg.tuning;
         let p = match s.evidence {
             Evidence::Refused if t.graded_evidence => return t.refused_grace,
@@ -160,9 +175,7 @@ impl Node {
         let k =
             t.suspicion_confirmations.min(u32::try_from(n).unwrap_or(u32::MAX).saturating_sub(2));
         let others = u32::try_from(s.accusers.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        let base = suspicion_timeout(min, max, s.witnesses + others, k);
-        let own = s.accusers.first() == Some(&self.me.id);
-        if own { self.patient(base).min(base + DOUBT_OF_OURSELVES) } else { base }
+        suspicion_timeout(min, max, s.witnesses + others, k)
     }
 
     /// Nobody spoke up in time.

@@ -19,6 +19,7 @@ mod quiet;
 mod replies;
 mod retag;
 mod sealing;
+mod slow;
 mod streams;
 mod user;
 mod versions;

@@ -23,6 +23,8 @@ const REJOIN_AT_ONCE: usize = 3;
 const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Peers written down: enough to find the cluster again, few enough for every disk.
 const PEERS_KEPT: usize = 128;
+/// Deadlines are put off for lateness by this much at most, and by half of the time that passes.
+const LATENESS: Duration = Duration::from_secs(30);
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,31 @@ pub(super) struct Rejoin {
     began: Instant,
     next: usize,
     wait: Duration,
+}
+
+/// How far deadlines may still be put off for lateness: a process that is late for ever must find
+/// out at last who died.
+#[derive(Debug)]
+pub(super) struct Lateness {
+    credit: Duration,
+    at: Instant,
+}
+
+impl Default for Lateness {
+    fn default() -> Self {
+        Self { credit: LATENESS, at: Instant::ZERO }
+    }
+}
+
+impl Lateness {
+    /// As much of `gap` as there is credit for.
+    pub(super) fn grant(&mut self, now: Instant, gap: Duration) -> Duration {
+        self.credit = (self.credit + now.since(self.at) / 2).min(LATENESS);
+        self.at = now;
+        let granted = gap.min(self.credit);
+        self.credit -= granted;
+        granted
+    }
 }
 
 impl Rejoin {
@@ -170,11 +197,18 @@ impl Node {
         }
     }
 
+    /// We were late by `gap`: what others did not do meanwhile is no fault of theirs. They were not
+    /// listened to, and what we asked for last has hardly left.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        self.timers.shift(gap);
+        self.put_suspicions_off(gap);
+    }
+
     /// The process was away (stopped, suspended, starved): whatever did not happen meanwhile is
     /// our own fault. Nobody is accused for it; we ask around before anything else.
     pub(super) fn resume_after(&mut self, now: Instant, gap: Duration) {
         self.stats.count(Counter::Pauses);
-        self.timers.shift(gap);
+        self.put_off(gap);
         self.drop_probes();
         self.worse_health();
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);

@@ -19,7 +19,6 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quorate_core::Tuning;
 use sim::{Program, aim::Aim, constants};
 
 /// Deterministic simulator for quorate clusters.
@@ -41,10 +40,10 @@ enum Profile {
 }
 
 impl Profile {
-    fn tuning(self) -> Tuning {
+    fn program(self) -> Program {
         match self {
-            Self::Quorate => Tuning::default(),
-            Self::Memberlist => Tuning::memberlist(),
+            Self::Quorate => Program::default(),
+            Self::Memberlist => Program::memberlist(),
         }
     }
 }
@@ -69,12 +68,10 @@ struct Under {
 
 impl Under {
     fn program(&self) -> Result<Program, Error> {
-        let sealed = self.sealed;
-        let mut tuning = self.profile.tuning();
+        let mut program = Program { sealed: self.sealed, ..self.profile.program() };
         for text in &self.set {
-            constants::change(&mut tuning, text)?;
+            constants::change(&mut program.tuning, text)?;
         }
-        let program = Program { sealed, ..Program::tuned(tuning) };
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program

@@ -132,6 +132,7 @@ pub(super) fn read(
             Line::Server(_)
             | Line::Protocol(_)
             | Line::Keys(_)
+            | Line::Cores(_)
             | Line::At(..)
             | Line::Expect(_) => {}
         }
@@ -245,6 +246,10 @@ impl Reader {
             Action::Starve { nodes, lasts, .. } => {
                 self.release(Fault::Starve, nodes, t);
                 self.begin_on(Fault::Starve, a, t, nodes, Some(*lasts));
+            }
+            Action::Saturate { lasts, .. } => {
+                self.release(Fault::Starve, &NodeSet::All, t);
+                self.begin_on(Fault::Starve, a, t, &NodeSet::All, Some(*lasts));
             }
             Action::Clock(c) => self.clock(t, c),
             Action::Net(s) => self.net(t, s),

@@ -68,6 +68,8 @@ pub enum Line {
     Protocol(ProtocolLine),
     /// All packets and streams are sealed; the keys that every node begins with, the first seals.
     Keys(Vec<KeyNo>),
+    /// All processes share so many cores.
+    Cores(u32),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -212,6 +214,8 @@ pub enum Action {
     Pause { nodes: NodeSet, lasts: Time },
     /// `suspend n5 for 3s`: the virtual machine is frozen with its monotonic clock.
     Suspend { nodes: NodeSet, lasts: Time },
+    /// `saturate 500 for 10s`
+    Saturate { processes: u32, lasts: Time },
     /// `starve n1 20x for 10s`
     Starve { nodes: NodeSet, factor: Factor, lasts: Time },
     /// `clock n2 step +3s`

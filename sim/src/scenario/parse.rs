@@ -105,7 +105,7 @@ impl Line {
     /// Every set of nodes that the line names.
     pub fn node_sets(&self) -> Vec<&NodeSet> {
         match self {
-            Self::Net(_) | Self::Keys(_) => vec![],
+            Self::Net(_) | Self::Keys(_) | Self::Cores(_) => vec![],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Server(s) => vec![&s.nodes],
@@ -166,13 +166,13 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "at" | "within" | "for"
-        | "never" | "sometimes" => {
+        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "cores" | "at" | "within"
+        | "for" | "never" | "sometimes" => {
             w.skip();
         }
         _ => {
-            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `at`, `within`, \
-                        `for`, `never` or `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `cores`, `at`, \
+                        `within`, `for`, `never` or `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -183,6 +183,7 @@ fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
         "server" => Line::Server(server(w)?),
         "protocol" => Line::Protocol(ProtocolLine { nodes: nodes(w)?, range: versions(w)? }),
         "keys" => Line::Keys(hostile::keys(w)?),
+        "cores" => Line::Cores(small(w.number(1, 1_000)?)),
         "at" => Line::At(w.time()?, steps::action(w)?),
         "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
         "for" => Line::Expect(lasting(w)?),

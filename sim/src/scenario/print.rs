@@ -42,6 +42,7 @@ impl fmt::Display for Line {
                 f.write_str("keys")?;
                 print_keys(f, keys)
             }
+            Self::Cores(n) => write!(f, "cores {n}"),
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }
@@ -206,6 +207,7 @@ impl fmt::Display for Action {
             Self::Poweroff { nodes } => write!(f, "poweroff {nodes}"),
             Self::Pause { nodes, lasts } => write!(f, "pause {nodes} for {lasts}"),
             Self::Suspend { nodes, lasts } => write!(f, "suspend {nodes} for {lasts}"),
+            Self::Saturate { processes, lasts } => write!(f, "saturate {processes} for {lasts}"),
             Self::Starve { nodes, factor, lasts } => {
                 write!(f, "starve {nodes} {factor} for {lasts}")
             }

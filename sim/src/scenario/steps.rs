@@ -9,9 +9,9 @@ use super::{
 
 /// Every word that begins a step.
 const STEPS: &str = "`join`, `partition`, `isolate`, `cut`, `mend`, `flap`, `heal`, `crash`, \
-    `poweroff`, `pause`, `suspend`, `starve`, `clock`, `net`, `link`, `restart`, `start`, \
-    `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, `rumour`, \
-    `disk`, `key` or `forge`";
+    `poweroff`, `pause`, `suspend`, `starve`, `saturate`, `clock`, `net`, `link`, `restart`, \
+    `start`, `leave`, `force-leave`, `replay`, `garbage`, `retag`, `misplace`, `event`, `query`, \
+    `rumour`, `disk`, `key` or `forge`";
 
 /// The step itself.
 pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
@@ -23,6 +23,10 @@ pub(super) fn action(w: &mut Words<'_>) -> Result<Action, ParseError> {
         "clock" => Ok(Action::Clock(parse::clock(w, true)?)),
         "net" => Ok(Action::Net(parse::settings(w)?)),
         "link" => Ok(Action::Link(parse::link(w)?)),
+        "saturate" => {
+            let processes = small(w.number(1, 10_000)?);
+            Ok(Action::Saturate { processes, lasts: lasts(w)? })
+        }
         "partition" => partition(w),
         "key" => hostile::key_step(w),
         "forge" => hostile::forge(w),
@@ -144,7 +148,7 @@ impl Action {
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
-            Self::Heal | Self::Net(_) => vec![],
+            Self::Heal | Self::Net(_) | Self::Saturate { .. } => vec![],
             Self::Key { on, .. } => on.iter().collect(),
             Self::Forge { nodes, accused, .. } => vec![nodes, accused],
             Self::ForceLeave { nodes, on } => on.iter().chain([nodes]).collect(),

@@ -133,6 +133,8 @@ fn action() -> impl Strategy<Value = Action> {
         set().prop_map(|nodes| Action::Poweroff { nodes }),
         (set(), time()).prop_map(|(nodes, lasts)| Action::Pause { nodes, lasts }),
         (set(), time()).prop_map(|(nodes, lasts)| Action::Suspend { nodes, lasts }),
+        (1u32..=10_000, time())
+            .prop_map(|(processes, lasts)| Action::Saturate { processes, lasts }),
         (set(), 1u32..=1_000, time()).prop_map(|(nodes, n, lasts)| Action::Starve {
             nodes,
             factor: Factor(n),
@@ -219,6 +221,7 @@ fn line() -> impl Strategy<Value = Line> {
         1 => (set(), range())
             .prop_map(|(nodes, range)| Line::Protocol(ProtocolLine { nodes, range })),
         1 => keys(1).prop_map(Line::Keys),
+        1 => (1u32..=1_000).prop_map(Line::Cores),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]

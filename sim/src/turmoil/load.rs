@@ -124,6 +124,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Link(l) => link(l),
         Line::Clock(c) => clock(c),
         Line::Keys(_) => Err("its agents are sealed by `--sealed` only"),
+        Line::Cores(_) => Err("the processor cannot be made scarce"),
         Line::Server(_) => Err("its agents are all told the same"),
         Line::Protocol(_) => Err("its agents all speak the same"),
         Line::At(_, a) => action(a),
@@ -156,7 +157,9 @@ fn action(a: &Action) -> Result<(), &'static str> {
         Action::Link(l) => link(l),
         Action::Clock(c) => clock(c),
         Action::Pause { .. } | Action::Suspend { .. } => Err("a process cannot be stopped"),
-        Action::Starve { .. } => Err("the processor cannot be made scarce"),
+        Action::Starve { .. } | Action::Saturate { .. } => {
+            Err("the processor cannot be made scarce")
+        }
         Action::Event { .. } | Action::Query { .. } | Action::ForgeEvent { .. } => {
             Err("what applications say is not looked at")
         }

@@ -243,10 +243,10 @@ impl World {
         if host.addr != to || !host.is_up() || !host.hears(self.now) {
             return self.lose(sender, Some(h as u32), bytes, "nobody there");
         }
-        if host.is_ready(self.now) {
+        if self.is_ready(h) {
             self.takes_datagram(h, from, &bytes);
             self.packets.recycle(bytes);
-        } else if host.inbox_datagrams < SOCKET_DATAGRAMS {
+        } else if self.hosts[h].inbox_datagrams < SOCKET_DATAGRAMS {
             self.hosts[h].inbox_datagrams += 1;
             self.waits(h, Input::Datagram { from, bytes, cause });
         } else {

@@ -26,10 +26,6 @@ use crate::{
     trace::Kind,
 };
 
-/// Inputs that a process handles before it looks at its deadlines.
-const BATCH: usize = 64;
-/// What a step takes to come at factor one, when it is multiplied.
-const STEP_NS: u64 = 1_000_000;
 /// A write to disk takes between these.
 const WRITE_NS: (u64, u64) = (200_000, 5_000_000);
 /// A round of joins in which nobody answered is followed by another one after this.
@@ -151,58 +147,7 @@ impl World {
         }
     }
 
-    /// An input waits until the process gets the processor.
-    pub(super) fn waits(&mut self, h: usize, input: Input) {
-        self.hosts[h].inbox.push_back(input);
-        self.wake_later(h);
-    }
-
-    /// Plans the next turn of a process that cannot run at once.
-    pub(super) fn wake_later(&mut self, h: usize) {
-        let host = &mut self.hosts[h];
-        if host.waking || host.is_stopped(self.now) {
-            return;
-        }
-        host.waking = true;
-        host.waits += 1;
-        let factor = u64::from(host.starvation(self.now));
-        let subject = u64::from(host.number);
-        let most = STEP_NS * factor * 2;
-        // A factor of one is a processor that is free: nothing is added.
-        let delay = if factor == 1 {
-            0
-        } else {
-            self.keyed.below(Purpose::Starve, subject, host.waits, most)
-        };
-        self.queue.plan(self.now + delay, Plan::Wake(h as u32));
-    }
-
-    /// The process has the processor: a batch of inputs, then deadlines.
-    pub(super) fn wakes(&mut self, h: usize) {
-        self.hosts[h].waking = false;
-        for _ in 0..BATCH {
-            if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
-                return;
-            }
-            let Some(input) = self.hosts[h].inbox.pop_front() else { break };
-            self.takes(h, input);
-        }
-        if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
-            return;
-        }
-        let host = &mut self.hosts[h];
-        let now = host.clock_shows(self.now);
-        if host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now) {
-            self.cause = 0;
-            self.recorded(|r| r.timeout(h, self.now, now));
-            self.with_node(h, |node, now| node.handle_timeout(now));
-        }
-        if !self.hosts[h].inbox.is_empty() {
-            self.wake_later(h);
-        }
-    }
-
-    fn takes(&mut self, h: usize, input: Input) {
+    pub(super) fn takes(&mut self, h: usize, input: Input) {
         match input {
             Input::Datagram { from, bytes, cause } => {
                 self.cause = cause;
@@ -307,18 +252,21 @@ impl World {
         if !self.hosts[h].is_up() || self.hosts[h].is_stopped(self.now) {
             return;
         }
-        if !self.hosts[h].is_ready(self.now) {
+        if !self.is_ready(h) {
             return self.wake_later(h);
         }
-        let host = &mut self.hosts[h];
-        let now = host.clock_shows(self.now);
-        let due = host.node.as_ref().and_then(|n| n.poll_timeout()).is_some_and(|t| t <= now);
-        if due {
-            self.recorded(|r| r.timeout(h, self.now, now));
-            self.with_node(h, |node, now| node.handle_timeout(now));
+        if self.is_due(h) {
+            self.deadlines(h);
         } else {
             self.arm(h);
         }
+    }
+
+    /// The node handles what is due.
+    pub(super) fn deadlines(&mut self, h: usize) {
+        let now = self.hosts[h].clock_shows(self.now);
+        self.recorded(|r| r.timeout(h, self.now, now));
+        self.with_node(h, |node, now| node.handle_timeout(now));
     }
 
     /// Plans the node's deadline, if it comes before what is planned.
@@ -431,7 +379,7 @@ impl World {
         self.cause = self.say(h, Kind::Persisted, String::new);
         let cause = self.cause;
         let input = Input::Persisted { token, cause };
-        if self.hosts[h].is_ready(self.now) {
+        if self.is_ready(h) {
             self.takes(h, input);
         } else {
             self.waits(h, input);
@@ -443,7 +391,7 @@ impl World {
         if !self.hosts[h].is_up() {
             return;
         }
-        if self.hosts[h].is_ready(self.now) {
+        if self.is_ready(h) {
             self.obeys(h, &what);
         } else {
             let cause = self.cause;

@@ -191,6 +191,9 @@ impl World {
         self.measures.live_failures += u64::from(host.is_up());
         if self.is_well(h, owner) {
             self.measures.false_failures += 1;
+            if !self.is_starved(h) {
+                self.measures.false_at_healthy += 1;
+            }
             self.false_failed(h, owner);
         } else if !host.is_up() && host.lost_at > 0 {
             self.measures.detections_ns.push(self.now - host.lost_at);

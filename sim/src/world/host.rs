@@ -10,7 +10,7 @@ use quorate_core::{
     wire::{KeyOp, Keyring},
 };
 
-use super::queue::Side;
+use super::{processor::Share, queue::Side};
 use crate::{clock::Clock, disk::Disk, program::NodeClock, scenario::Topic};
 
 /// The gossip port of every node.
@@ -126,8 +126,8 @@ pub(super) struct Host {
     pub paused_until: u64,
     /// Frozen with its machine until then.
     pub suspended_until: u64,
-    /// Starved until then, by this factor.
-    pub starved: (u64, u32),
+    /// How it shares the processor.
+    pub share: Share,
     /// When the earliest planned deadline is.
     pub timer_at: u64,
     /// A wake-up is planned.
@@ -135,8 +135,6 @@ pub(super) struct Host {
     pub inbox: VecDeque<Input>,
     /// Datagrams in the inbox (the socket's buffer).
     pub inbox_datagrams: usize,
-    /// Starvation delays drawn so far.
-    pub waits: u64,
     /// Stream number to place in the slab.
     pub streams: BTreeMap<u64, u32>,
     /// Streams accepted so far.
@@ -197,12 +195,11 @@ impl Host {
             disk: Disk::default(),
             paused_until: 0,
             suspended_until: 0,
-            starved: (0, 1),
+            share: Share::default(),
             timer_at: u64::MAX,
             waking: false,
             inbox: VecDeque::new(),
             inbox_datagrams: 0,
-            waits: 0,
             streams: BTreeMap::new(),
             accepted: 0,
             sent: Vec::new(),
@@ -258,16 +255,6 @@ impl Host {
         matches!(self.process, Process::Up | Process::Ended) && self.suspended_until <= now
     }
 
-    /// How many times as long its steps take.
-    pub(super) fn starvation(&self, now: u64) -> u32 {
-        if self.starved.0 > now { self.starved.1 } else { 1 }
-    }
-
-    /// May an input be handled at once?
-    pub(super) fn is_ready(&self, now: u64) -> bool {
-        self.inbox.is_empty() && !self.is_stopped(now) && self.starvation(now) == 1
-    }
-
     /// The n-th packet to that host: counts it.
     pub(super) fn count_packet(&mut self, to: u32) -> u64 {
         let to = to as usize;
@@ -292,7 +279,7 @@ impl Host {
         self.published = None;
         self.asked = None;
         self.paused_until = 0;
-        self.starved = (0, 1);
+        self.share.forget();
     }
 }
 

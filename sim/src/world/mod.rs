@@ -13,6 +13,7 @@ mod drive;
 mod events;
 pub(crate) mod host;
 mod hostile;
+mod processor;
 mod queue;
 mod steps;
 mod stream;
@@ -110,6 +111,8 @@ pub struct Failure {
 pub struct Measures {
     /// Failed events about members that ran and could be reached all the time.
     pub false_failures: u64,
+    /// Those of them that were told by members which were not starved themselves.
+    pub false_at_healthy: u64,
     /// Failed events about processes that had not ended: stopped, cut off or well.
     pub live_failures: u64,
     /// From the loss of a process to each node's failed event, nanoseconds.
@@ -175,6 +178,7 @@ pub struct World {
     /// Room for the list that is looked at.
     listing: Vec<(Seen, State)>,
     conns: stream::Conns,
+    cores: processor::Cores,
     checker: Checker,
     trace: Trace,
     /// The event that leads to what happens now.
@@ -234,6 +238,7 @@ impl World {
             contents: Vec::new(),
             listing: Vec::new(),
             conns: stream::Conns::default(),
+            cores: processor::Cores::default(),
             checker: if highest <= Self::SMALL {
                 Checker::default()
             } else {
@@ -287,6 +292,7 @@ impl World {
                 Line::Net(s) => self.network.set_base(s),
                 Line::Link(l) => self.network.set_links(l),
                 Line::Clock(c) => self.set_clocks(c),
+                Line::Cores(n) => self.cores.count = *n,
                 Line::At(t, action) => {
                     if let Action::Start { nodes, .. } | Action::Rumour { nodes, .. } = action {
                         for n in nodes.numbers(0) {
@@ -340,6 +346,8 @@ impl World {
             Plan::Datagram(slot) => self.datagram_arrives(slot),
             Plan::Timer(h) => self.timer_fires(h as usize),
             Plan::Wake(h) => self.wakes(h as usize),
+            Plan::Core => self.core_is_free(),
+            Plan::Busy => self.busy_turn_ends(),
             Plan::Stream(slot, generation, part) => self.stream_goes_on(slot, generation, part),
             Plan::Disk(h, life) => self.write_ends(h as usize, life),
             Plan::Line(i) => self.line_takes_effect(i as usize),

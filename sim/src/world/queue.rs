@@ -44,6 +44,10 @@ pub(super) enum Plan {
     Timer(u32),
     /// A process gets the processor again.
     Wake(u32),
+    /// A shared core is free.
+    Core,
+    /// A busy process of others had its turn on one.
+    Busy,
     /// A stream goes on: its place in the slab and the use of that place.
     Stream(u32, u32, Part),
     /// A write to disk ends: host and life of the process.

@@ -49,6 +49,7 @@ impl World {
             Action::Net(s) => self.changes_net(|w| w.network.set_base(s)),
             Action::Link(l) => self.changes_net(|w| w.network.set_links(l)),
             Action::Clock(c) => self.set_clocks(c),
+            Action::Saturate { processes, lasts } => self.saturate(*processes, lasts.as_nanos()),
             Action::Key { verb, key, on } => self.key_step(*verb, *key, on.as_ref()),
             Action::Forge { nodes, accused, version } => {
                 let accused = accused.numbers(self.highest());
@@ -85,11 +86,7 @@ impl World {
                 self.each(nodes, |w, h| w.suspend(h, until));
             }
             Action::Starve { nodes, factor, lasts } => {
-                let until = self.now + lasts.as_nanos();
-                self.each(nodes, |w, h| {
-                    w.hosts[h].starved = (until, factor.0);
-                    w.queue.plan(until, Plan::Resume(h as u32));
-                });
+                self.each(nodes, |w, h| w.starve(h, factor.0, lasts.as_nanos()));
             }
             Action::Restart { nodes, options } => self.each(nodes, |w, h| w.restart(h, options)),
             Action::Start { nodes, options } => self.each(nodes, |w, h| {
@@ -206,7 +203,8 @@ impl World {
     pub(super) fn resumes(&mut self, h: usize) {
         let now = self.now;
         let host = &mut self.hosts[h];
-        if host.suspended_until > 0 && host.suspended_until <= now {
+        let thaws = host.suspended_until > 0 && host.suspended_until <= now;
+        if thaws {
             host.suspended_until = 0;
             host.clock.set_frozen(now, false);
             host.timer_at = u64::MAX;
@@ -214,8 +212,9 @@ impl World {
         if !host.is_up() || host.is_stopped(now) {
             return;
         }
-        host.paused_until = 0;
-        host.well_since = now;
+        if std::mem::take(&mut host.paused_until) > 0 || thaws {
+            host.well_since = now;
+        }
         host.timer_at = u64::MAX;
         self.dirty = true;
         self.cause = self.say(h, Kind::Resume, String::new);

@@ -332,7 +332,7 @@ impl World {
         if self.hosts[h].life != life || !self.hosts[h].is_up() {
             return;
         }
-        if self.hosts[h].is_ready(self.now) {
+        if self.is_ready(h) {
             self.takes_stream(slot, generation, side, what);
         } else {
             let cause = self.cause;

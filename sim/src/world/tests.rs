@@ -141,15 +141,41 @@ fn a_fast_clock_probes_more_often() {
     assert!(fast * 10 > slow * 13, "{slow} and {fast}");
 }
 
-#[test]
-fn starvation_delays_every_step() {
-    let text =
-        "cluster 2 seed 1\nat 0s join all via n1\nat 5s starve n2 200x for 20s\nat 30s heal\n";
-    let o = run_text(text);
+/// How long each datagram to n2 was under way after 5 s, milliseconds.
+fn delays(o: &Outcome) -> Vec<u64> {
     let late = |e: &&Event| e.event == "receive" && e.node == 2 && e.t > 5_000_000_000;
     let cause = |e: &Event| o.trace.get(e.cause as usize - 1).map_or(0, |c| c.t);
-    let delays: Vec<u64> = o.trace.iter().filter(late).map(|e| e.t - cause(e)).collect();
-    assert!(delays.iter().any(|d| *d > 50_000_000), "{delays:?}");
+    o.trace.iter().filter(late).map(|e| (e.t - cause(e)) / 1_000_000).collect()
+}
+
+#[test]
+fn a_starved_process_stands_for_seconds_and_then_takes_all_at_once() {
+    let text = "cluster 3 seed 1\nat 0s join all via n1\nat 5s starve n2 20x for 60s\n\
+                at 66s heal\n";
+    let delays = delays(&run_text(text));
+    assert!(delays.iter().any(|d| *d > 3_000), "{delays:?}");
+    assert!(delays.iter().any(|d| *d < 10), "{delays:?}");
+}
+
+#[test]
+fn shared_cores_are_had_in_turn_and_busy_processes_stand_in_the_line() {
+    let text = "cluster 3 seed 1\ncores 1\nat 0s join all via n1\nSATURATE\nat 15s heal\n";
+    let free = delays(&run_text(&text.replace("SATURATE\n", "")));
+    assert!(free.iter().all(|d| *d < 10), "{free:?}");
+    // 50 quanta of 4 ms before it is n2's turn, each time.
+    let o = run_text(&text.replace("SATURATE", "at 5s saturate 50 for 8s"));
+    let busy = delays(&o);
+    assert!(busy.iter().any(|d| (150..=210).contains(d)), "{busy:?}");
+    assert!(o.trace.iter().filter(|e| e.t > 14_000_000_000).count() > 5, "they do not go on");
+}
+
+#[test]
+fn a_deadline_that_was_put_off_while_it_waited_still_comes() {
+    let text = "cluster 2 seed 1\nat 0s join all via n1\nat 5s starve n2 30x for 60s\n\
+                at 5s poweroff n1\nat 90s heal\n";
+    let o = run_text(text);
+    let sends = |e: &&Event| e.event == "send" && e.node == 2 && e.t > 70_000_000_000;
+    assert!(o.trace.iter().filter(sends).count() > 5);
 }
 
 #[test]

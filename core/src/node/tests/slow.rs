@@ -1,0 +1,54 @@
+//! A process that comes late for its deadlines.
+
+use super::*;
+use crate::node::claims::Origin;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// n0 holds n1 for accused of that since now.
+fn accused(w: &mut World, evidence: Evidence) {
+    without_regular_probes(w);
+    let by = NodeId::from_bytes([2; 16]);
+    let accusation = says(w, 1, Statement::Suspect { by, evidence, witnesses: 2 });
+    w.hosts[0].node.learn_claim(w.now, accusation, Origin::Own);
+    hush(w, 0);
+}
+
+#[test]
+fn who_is_late_gives_others_as_much_more_time() {
+    let mut w = World::joined(5);
+    accused(&mut w, Evidence::Silent);
+    w.hosts[0].node.cfg.tuning.pause_threshold = MS(3_000);
+    // The last look was due after 0.5 s, the end after 1.5 s: both are past, and unheard.
+    w.now = w.now + MS(1_600);
+    let now = w.now;
+    w.hosts[0].node.handle_timeout(now);
+    assert_eq!(w.state(0, 1), Some(State::Suspect), "declared failed without a look");
+    // One more accuser does not take that time back.
+    let by = NodeId::from_bytes([3; 16]);
+    let again = says(&w, 1, Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 0 });
+    w.hosts[0].node.learn_claim(now, again, Origin::Own);
+    w.hosts[0].node.handle_timeout(now);
+    assert_eq!(w.state(0, 1), Some(State::Suspect));
+    w.drain();
+    assert_eq!(w.state(0, 1), Some(State::Alive), "its answer to the look was not heard");
+}
+
+#[test]
+fn who_is_late_for_ever_finds_out_at_last() {
+    let mut w = World::joined(3);
+    accused(&mut w, Evidence::Silent);
+    (1..3).for_each(|i| w.hosts[i].up = false);
+    let from = w.now;
+    while w.state(0, 1) == Some(State::Suspect) && w.now.since(from) < MS(300_000) {
+        // Each deadline is met 1.4 s late.
+        let Some(due) = w.hosts[0].node.poll_timeout() else { break };
+        w.now = due + MS(1_400);
+        let now = w.now;
+        w.hosts[0].node.handle_timeout(now);
+        w.drain();
+    }
+    let took = w.now.since(from).as_millis();
+    assert!((20_000..90_000).contains(&took), "{took} ms");
+    assert_eq!(w.state(0, 1), Some(State::Failed));
+}
