@@ -157,6 +157,7 @@ pub const CONSTANTS: &[Constant] = &[
         set: |t, v| t.protocol.1 = u8::try_from(v).unwrap_or(u8::MAX),
     },
     constant!(switch coordinates),
+    constant!(ms 1 lateness),
     constant!(ms 1 pause_threshold),
 ];
 
@@ -270,6 +271,7 @@ mod tests {
             leave_timeout: ms(1027),
             protocol: (7, 8),
             coordinates: false,
+            lateness: ms(1029),
             pause_threshold: ms(1028),
         )
     }
