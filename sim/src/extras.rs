@@ -1,12 +1,14 @@
 //! What a sweep adds to some drawn scenarios: what members publish changes, one lies about where it
-//! is, some speak an older protocol, a name is used twice, gossip tells of who never was. (Forged
-//! claims are drawn in `hostile`: who moves while they are made may be lost for long.)
+//! is, some speak an older protocol, a name is used twice, gossip tells of who never was, somebody
+//! forges accusations.
 //!
 //! Drawn apart and added last, so that the rest of a scenario stays as it is without.
 
 use crate::{
     keyed::{Draws, Purpose},
-    scenario::{Action, Expect, Goal, Line, NodeNo, NodeSet, ProtocolLine, StartOptions, Time},
+    scenario::{
+        Action, Expect, Forged, Goal, Line, NodeNo, NodeSet, ProtocolLine, StartOptions, Time,
+    },
 };
 
 /// Kinds beside those of `generate::FAULTS`: the name, and what it is.
@@ -16,6 +18,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("protocol", "some speak the first protocol version only"),
     ("twin", "a new node uses another one's name"),
     ("rumour", "gossip tells of a node that never ran"),
+    ("forge", "somebody accuses members at versions of its choice"),
 ];
 
 struct Extras<'a> {
@@ -33,22 +36,44 @@ struct Extras<'a> {
 pub(crate) fn add(seed: u64, (first, nodes): (u32, u32), calm: Time, lines: &mut Vec<Line>) {
     let draws = Draws::new(seed, Purpose::Extra, 0);
     let mut s = Extras { draws, first, nodes, calm, lines };
-    if !s.draws.percent(35) {
-        return;
+    if s.draws.percent(35) {
+        s.most();
     }
-    let chosen: Vec<bool> = KINDS.iter().map(|_| s.draws.percent(40)).collect();
-    for ((name, _), _) in KINDS.iter().zip(chosen).filter(|k| k.1) {
-        match *name {
-            "retag" => s.some(6, |s| Action::Retag { nodes: s.node() }),
-            "misplace" => s.some(2, |s| Action::Misplace { nodes: s.node() }),
-            "protocol" => s.older(),
-            "twin" => s.twin(),
-            _ => s.rumour(),
-        }
+    // From draws of their own: without them all else is as it was.
+    s.draws = Draws::new(seed, Purpose::Extra, 1);
+    if s.draws.percent(20) {
+        s.some(6, Extras::forgery);
     }
 }
 
 impl Extras<'_> {
+    /// All kinds but forgeries.
+    fn most(&mut self) {
+        let most = &KINDS[..KINDS.len() - 1];
+        let chosen: Vec<bool> = most.iter().map(|_| self.draws.percent(40)).collect();
+        for ((name, _), _) in most.iter().zip(chosen).filter(|k| k.1) {
+            match *name {
+                "retag" => self.some(6, |s| Action::Retag { nodes: s.node() }),
+                "misplace" => self.some(2, |s| Action::Misplace { nodes: s.node() }),
+                "protocol" => self.older(),
+                "twin" => self.twin(),
+                _ => self.rumour(),
+            }
+        }
+    }
+
+    fn forgery(&mut self) -> Action {
+        let (nodes, accused) = (self.node(), self.node());
+        let version = match self.draws.below(5) {
+            0 => Forged::Highest,
+            1 => Forged::Generation,
+            2 => Forged::Incarnation,
+            3 => Forged::Last,
+            _ => Forged::Same,
+        };
+        Action::Forge { nodes, accused, version }
+    }
+
     fn one(&mut self) -> u32 {
         self.draws.between(1, u64::from(self.first)) as u32
     }
@@ -126,7 +151,7 @@ mod tests {
     #[test]
     fn every_kind_is_drawn() {
         let text: String = (0..200).map(|seed| generate(seed).to_string()).collect();
-        for word in [" retag ", " misplace ", "protocol ", " as n", " rumour "] {
+        for word in [" retag ", " misplace ", "protocol ", " as n", " rumour ", " forge "] {
             assert!(text.contains(word), "{word}");
         }
     }
