@@ -30,7 +30,7 @@ fn who_is_late_gives_others_as_much_more_time() {
     w.hosts[0].node.learn_claim(now, again, Origin::Own);
     w.hosts[0].node.handle_timeout(now);
     assert_eq!(w.state(0, 1), Some(State::Suspect));
-    w.drain();
+    w.run(secs(2));
     assert_eq!(w.state(0, 1), Some(State::Alive), "its answer to the look was not heard");
 }
 
