@@ -55,7 +55,6 @@ pub const CASES: &[(&str, &str)] = &[
     ("start-loss-10", "at 0s net loss 10%\n"),
     (BLOCKED, "{blocked}"),
     ("starve-8", "at 30s starve {eight} 20x for 20s\nfor 10m n1 not left on n1\n"),
-    ("starve-8-1000x", "at 30s starve {eight} 1000x for 60s\n"),
     ("starve-all", "at 30s starve {all} 20x for 20s\n"),
     ("saturated", "cores 2\nat 60s saturate 1000 for 20s\n"),
     ("partition", "at 30s partition {half} | {rest}\nat 60s heal\n"),
