@@ -295,10 +295,10 @@ mod tests {
 
     #[test]
     fn a_constant_is_set_by_its_name() {
-        let set = parse("mute.max=7000,20000").unwrap();
+        let set = parse("mute.max=17000,20000").unwrap();
         let names: Vec<&str> = set.iter().map(|p| p.name.as_str()).collect();
-        assert_eq!(names, ["mute.max=7000", "mute.max=20000"]);
-        assert_eq!(set[1].program.tuning.mute, Patience::millis(6000, 20_000));
+        assert_eq!(names, ["mute.max=17000", "mute.max=20000"]);
+        assert_eq!(set[1].program.tuning.mute, Patience::millis(10_000, 20_000));
         let ours = Tuning { mute: Tuning::default().mute, ..set[1].program.tuning.clone() };
         assert_eq!(ours, Tuning::default());
         assert!(!parse("graded_evidence=0").unwrap()[0].program.tuning.graded_evidence);
