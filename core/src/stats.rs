@@ -146,11 +146,6 @@ impl Stats {
         Counter::ALL.iter().map(|&c| (c.name(), self.get(c)))
     }
 
-    /// Where a counter is.
-    pub(crate) const fn place(&self, c: Counter) -> &u64 {
-        &self.counts[c as usize]
-    }
-
     pub(crate) fn add(&mut self, c: Counter, n: u64) {
         let x = &mut self.counts[c as usize];
         *x = x.saturating_add(n);

@@ -6,8 +6,6 @@
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-use crate::trace::joined;
-
 /// What is decided. Two purposes never share a draw.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
@@ -67,7 +65,8 @@ impl Keyed {
     /// 64 bits, a function of all that is given.
     pub fn bits(&self, purpose: Purpose, subject: u64, n: u64) -> u64 {
         let mut h = SipHasher13::new_with_keys(self.seed, purpose as u64);
-        h.write(&joined::<2, 16>([subject, n]));
+        h.write_u64(subject);
+        h.write_u64(n);
         h.finish()
     }
 

@@ -7,7 +7,7 @@
 //! Guarantee: the same scenario gives the same trace hash, in debug and release, on any thread.
 //! Every random decision is a keyed function of what it decides, never a draw from a shared
 //! stream, so taking a step out of a scenario leaves the rest as it was.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod aim;
 pub mod clock;
@@ -21,7 +21,6 @@ mod hostile;
 pub mod invariants;
 pub mod keyed;
 pub mod network;
-mod prefetch;
 pub mod program;
 pub mod regress;
 pub mod render;

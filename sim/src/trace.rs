@@ -178,16 +178,6 @@ impl std::fmt::Debug for Sink {
     }
 }
 
-/// Hashed in one go, numbers cost half of what they cost one by one.
-pub(crate) fn joined<const N: usize, const B: usize>(words: [u64; N]) -> [u8; B] {
-    const { assert!(N * 8 == B, "eight bytes each") };
-    let mut out = [0; B];
-    for (bytes, w) in out.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = w.to_le_bytes();
-    }
-    out
-}
-
 /// The trace of a run.
 #[derive(Debug)]
 pub struct Trace {
@@ -205,9 +195,11 @@ impl Trace {
     /// Adds an event; `text` gives message and detail, and is asked only if somebody reads.
     pub fn add(&mut self, f: Fact, text: impl FnOnce() -> (String, String)) -> u64 {
         self.seq += 1;
-        let ends = u64::from(f.node) << 32 | u64::from(f.to.unwrap_or(0));
-        let what = (f.kind as u64) << 32 | u64::from(f.bytes);
-        self.hash.write(&joined::<5, 40>([f.t, f.cause, ends, what, f.mark]));
+        self.hash.write_u64(f.t);
+        self.hash.write_u64(f.cause);
+        self.hash.write_u64(u64::from(f.node) << 32 | u64::from(f.to.unwrap_or(0)));
+        self.hash.write_u64((f.kind as u64) << 32 | u64::from(f.bytes));
+        self.hash.write_u64(f.mark);
         if !matches!(self.sink, Sink::Hash) {
             let (message, detail) = text();
             self.keep(f, message, detail);

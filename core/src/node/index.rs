@@ -52,11 +52,6 @@ impl Index {
         self.all(hash).find(|&slot| is(slot))
     }
 
-    /// Where [`Index::all`] begins to read.
-    pub(super) fn place_of(&self, hash: u32) -> Option<*const u8> {
-        self.places.get((hash & self.mask()) as usize).map(|x| core::ptr::from_ref(x).cast())
-    }
-
     /// Slots under this hash, and few under others.
     pub(super) fn all(&self, hash: u32) -> impl Iterator<Item = u32> {
         let mask = self.mask();

@@ -11,9 +11,8 @@
 //! on all members; `replies` bounds what strangers are told, `vouch` keeps what members said of
 //! themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life;
 //! `user` and `query` carry what applications say; `table`, `index`, `peers`, `few`, `queue` and
-//! `timers` are the data; `ahead` knows what is read next.
+//! `timers` are the data.
 
-mod ahead;
 mod bootstrap;
 mod cadence;
 mod claims;

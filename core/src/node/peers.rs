@@ -27,16 +27,6 @@ impl<T> Peers<T> {
         self.place(id).map(|at| &self.all[at as usize].1)
     }
 
-    /// What finding a member will read, a step at a time: see `ahead`.
-    pub(super) fn ahead(&self, step: usize, id: NodeId) -> Option<*const u8> {
-        let hash = self.spread.hash(id);
-        if step == 0 {
-            return self.ids.place_of(hash);
-        }
-        let at = self.ids.all(hash).next()?;
-        self.all.get(at as usize).map(|x| core::ptr::from_ref(x).cast())
-    }
-
     /// What there is of this member, or what `fresh` makes.
     pub(super) fn entry(&mut self, id: NodeId, fresh: impl FnOnce() -> T) -> &mut T {
         let at = self.place(id).unwrap_or_else(|| {

@@ -8,10 +8,7 @@
 //! else writes to them.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use core::{
-    ptr::from_ref,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
     index::{Index, Spread},
@@ -116,39 +113,6 @@ impl Table {
             read ^= slots[..part.len()].iter().map(at).fold(0, |all, x| all ^ x);
         }
         core::hint::black_box(read);
-    }
-
-    /// The slot of a member, most probably; without one, of the next of the round.
-    fn slot_ahead(&self, of: Option<NodeId>) -> Option<&Option<Entry>> {
-        let slot = match of {
-            Some(id) => self.ids.all(self.hash(id)).next(),
-            None => self.probe_order.get(self.probe_next).copied(),
-        };
-        self.slots.get(slot? as usize)
-    }
-
-    /// What is read first.
-    pub(super) fn pieces_ahead(&self, hint: &mut impl FnMut(*const u8)) {
-        hint(from_ref(&self.slots).cast());
-        hint(from_ref(&self.ids).cast());
-        hint(from_ref(&self.spread).cast());
-        hint(from_ref(&self.live).cast());
-        hint(from_ref(&self.probe_next).cast());
-        hint(from_ref(&self.digest).cast());
-    }
-
-    /// What finding a member will read, a step at a time: see `ahead`.
-    pub(super) fn ahead(&self, step: usize, of: Option<NodeId>) -> Option<*const u8> {
-        if step == 0 {
-            let order = || self.probe_order.get(self.probe_next).map(|x| from_ref(x).cast());
-            return of.map_or_else(order, |id| self.ids.place_of(self.hash(id)));
-        }
-        let slot = self.slot_ahead(of)?;
-        match step {
-            1 => Some(from_ref(slot).cast()),
-            2 => Some(Arc::as_ptr(slot.as_ref()?).cast()),
-            _ => Some(Arc::as_ptr(&slot.as_ref()?.record).cast()),
-        }
     }
 
     fn slot_of(&self, id: NodeId) -> Option<u32> {

@@ -105,13 +105,6 @@ impl Many {
 }
 
 impl Timers {
-    /// The deadlines that are set and stopped most: see `ahead`.
-    pub(super) fn ahead(&self, hint: &mut impl FnMut(*const u8)) {
-        // Two of them are 64 bytes.
-        let soon = self.few.iter().rev().step_by(2).take(6);
-        soon.for_each(|x| hint(core::ptr::from_ref(x).cast()));
-    }
-
     fn at(&self, t: Timer) -> Option<Instant> {
         match &self.many {
             Some(m) => m.at.get(&t).copied(),

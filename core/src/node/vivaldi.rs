@@ -146,11 +146,6 @@ impl Vivaldi {
         }
     }
 
-    /// What finding a member's coordinate will read: see `ahead`.
-    pub(super) fn ahead(&self, step: usize, id: NodeId) -> Option<*const u8> {
-        self.peers.ahead(step, id)
-    }
-
     /// The member is no longer listed.
     pub(super) fn forget(&mut self, id: NodeId) {
         self.peers.remove(id);

@@ -17,7 +17,6 @@ use crate::{
     invariants::Seen,
     keyed::{self, Purpose, scale},
     network::Profile,
-    prefetch::prefetch,
     trace::Kind,
 };
 
@@ -59,21 +58,6 @@ impl Slab {
             buffer.clear();
             self.buffers.push(buffer);
         }
-    }
-
-    /// A packet will be taken soon.
-    pub(super) fn ahead(&self, i: u32) {
-        if let Some(p) = self.packets.get(i as usize) {
-            let here = std::ptr::from_ref(p).cast::<u8>();
-            prefetch(here);
-            prefetch(here.wrapping_add(64));
-        }
-    }
-
-    /// Its sender, receiver and bytes, if there is such a packet.
-    pub(super) fn peek(&self, i: u32) -> Option<(SocketAddr, SocketAddr, &[u8])> {
-        let p = self.packets.get(i as usize)?;
-        Some((p.from?, p.to?, &p.bytes))
     }
 
     fn put(&mut self, p: Packet) -> u32 {

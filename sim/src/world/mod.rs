@@ -5,7 +5,6 @@
 //! give the same trace hash, whoever runs it where; every message passes as bytes; the invariants
 //! are checked after every input.
 
-mod ahead;
 mod bootstrap;
 mod coordinates;
 mod datagram;
@@ -330,9 +329,6 @@ impl World {
             debug_assert!(time >= self.now, "time went back");
             self.now = time;
             self.occurrences += 1;
-            if !self.is_small {
-                self.look_ahead();
-            }
             self.occur(plan);
         }
         if self.failures.is_empty() || !self.stop_at_failure {

@@ -2,10 +2,7 @@
 //!
 //! Guarantee: two occurrences at one time happen in the order in which they were planned.
 
-use std::{
-    cmp::Ordering,
-    collections::{BinaryHeap, VecDeque},
-};
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// Which part of the life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +94,9 @@ impl Ord for Entry {
     }
 }
 
-/// So many of the next occurrences are known in order.
-pub(super) const NEAR: usize = 8;
-
 /// The queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    /// The first ones, in order: none of the heap comes before them.
-    near: VecDeque<Entry>,
     heap: BinaryHeap<Entry>,
     sequence: u64,
 }
@@ -113,38 +105,21 @@ impl Queue {
     /// Plans something.
     pub(super) fn plan(&mut self, time: u64, plan: Plan) {
         self.sequence += 1;
-        let entry = Entry { time, sequence: self.sequence, plan };
-        // Greater is earlier.
-        if self.near.back().is_none_or(|last| entry < *last) {
-            return self.heap.push(entry);
-        }
-        let place = self.near.partition_point(|x| *x > entry);
-        self.near.insert(place, entry);
-        if self.near.len() > 2 * NEAR {
-            self.heap.extend(self.near.pop_back());
-        }
+        self.heap.push(Entry { time, sequence: self.sequence, plan });
     }
 
     /// The next occurrence not after `end`.
     pub(super) fn next(&mut self, end: u64) -> Option<(u64, Plan)> {
-        while self.near.len() <= NEAR
-            && let Some(e) = self.heap.pop()
-        {
-            self.near.push_back(e);
+        if self.heap.peek()?.time > end {
+            return None;
         }
-        self.near.pop_front_if(|e| e.time <= end).map(|e| (e.time, e.plan))
-    }
-
-    /// What comes that much later than the next one, by count.
-    pub(super) fn ahead(&self, by: usize) -> Option<Plan> {
-        self.near.get(by).map(|e| e.plan)
+        self.heap.pop().map(|e| (e.time, e.plan))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn time_first_then_the_order_of_planning() {
@@ -155,29 +130,5 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| q.next(8)).collect();
         let expected = [(3, 2), (3, 4), (5, 1), (5, 3)].map(|(t, n)| (t, Plan::Line(n)));
         assert_eq!(order, expected);
-    }
-
-    proptest! {
-        /// Against a sorted list, however many are known in order.
-        #[test]
-        fn nothing_overtakes(steps in prop::collection::vec((0u64..30, any::<bool>()), 0..200)) {
-            let (mut q, mut model, mut now) = (Queue::default(), Vec::new(), 0);
-            for (n, (after, takes)) in steps.into_iter().enumerate() {
-                q.plan(now + after, Plan::Line(n as u32));
-                model.push((now + after, n as u32));
-                if takes {
-                    let first = model.iter().copied().min().unwrap();
-                    model.retain(|x| *x != first);
-                    now = first.0;
-                    prop_assert_eq!(q.next(u64::MAX), Some((now, Plan::Line(first.1))));
-                    let mut rest = model.clone();
-                    rest.sort_unstable();
-                    for (by, x) in rest.iter().enumerate().take(NEAR) {
-                        let ahead = q.ahead(by);
-                        prop_assert!(ahead.is_none_or(|p| p == Plan::Line(x.1)), "{:?}", ahead);
-                    }
-                }
-            }
-        }
     }
 }
