@@ -223,3 +223,20 @@ impl Node {
         self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is late for ever runs out of credit, and so finds out who died.
+    #[test]
+    fn lateness_is_granted_until_its_credit_is_used_up() {
+        let secs = Duration::from_secs;
+        let now = Instant::ZERO + secs(100);
+        let mut late = Lateness::default();
+        let granted = [20, 20, 1].map(|gap| late.grant(now, secs(gap)).as_secs());
+        assert_eq!(granted, [20, 10, 0], "30 s at once");
+        assert_eq!(late.grant(now + secs(8), secs(20)), secs(4), "half of what passed");
+        assert_eq!(late.grant(now + secs(1000), secs(60)), LATENESS, "no more is saved up");
+    }
+}
