@@ -79,7 +79,8 @@ impl Node {
             return;
         }
         self.notes.names.earlier = self.notes.names.earlier.max(r.turn);
-        if self.notes.names.settled && r.turn > self.me.turn {
+        let late = self.notes.names.settled && !self.broken(Bug::LateTurnLost);
+        if late && r.turn > self.me.turn {
             self.publish_turn(now, r.turn);
         }
     }
