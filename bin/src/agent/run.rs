@@ -102,7 +102,7 @@ impl Asks {
         }
     }
 
-    /// The next one that wants the process to end; a reload that hangs on its disk does not keep it.
+    /// The next one that wants the process to end; a reload that hangs on a disk does not keep it.
     async fn next_end(&mut self, reloader: &mut Reloader) -> Ask {
         loop {
             match self.next().await {
