@@ -63,3 +63,54 @@ pub(crate) fn refutable(own: Version, claimed: Version) -> bool {
         claimed.incarnation.saturating_sub(own.incarnation) <= OWN_STEP.incarnation
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn version() -> impl Strategy<Value = Version> {
+        let number = |largest: u64| prop_oneof![0u64..4, largest - 3..largest + 4, any::<u64>()];
+        let incarnations = number(u64::from(LARGEST_STEP.incarnation));
+        (number(LARGEST_STEP.generation), incarnations).prop_map(|(generation, n)| Version {
+            generation,
+            incarnation: u32::try_from(n).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn claim() -> impl Strategy<Value = (Version, State)> {
+        let states = [State::Alive, State::Suspect, State::Failed, State::Left];
+        // Small numbers, so that many are equal.
+        let version =
+            (0u64..3, 0u32..3).prop_map(|(g, i)| Version { generation: g, incarnation: i });
+        (version, prop::sample::select(states.to_vec()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_claims_is_one(a in claim(), b in claim(), c in claim()) {
+            let is = |x, y| compare(x, y);
+            prop_assert_eq!(is(a, b) == Order::Same, a == b);
+            prop_assert_eq!(is(a, b) == Order::Newer, is(b, a) == Order::Older);
+            if is(a, b) == Order::Newer && is(b, c) == Order::Newer {
+                prop_assert_eq!(is(a, c), Order::Newer);
+            }
+        }
+
+        #[test]
+        fn left_is_final_for_its_generation(a in claim(), b in claim()) {
+            let gone = (a.0, State::Left);
+            let beats = compare(gone, b) == Order::Newer;
+            prop_assert!(!beats || b.0.generation > a.0.generation || b.1 == State::Left);
+        }
+
+        /// Who believes an accusation follows its subject out of it.
+        #[test]
+        fn what_is_believed_can_be_refuted(own in version(), claimed in version()) {
+            if plausible(own, claimed) {
+                prop_assert!(refutable(own, claimed));
+                prop_assert!(plausible_when_moved(own, claimed));
+            }
+        }
+    }
+}

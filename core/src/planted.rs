@@ -80,8 +80,12 @@ bugs! {
         "who meets a senior holder of its name does not leave";
     HolderNotProbed = "holder-not-probed",
         "a join under the name of a dead member that is held alive is refused unseen";
+    LateTurnLost = "late-turn-lost",
+        "a turn that comes back after another one was taken is ignored";
     HearsayBelieved = "hearsay-believed",
         "a member that nobody ever met is declared failed, and listed as such";
+    DroppedNotSought = "dropped-not-sought",
+        "who was dropped unmet is looked for by chance only, whatever others say of it";
     FlapsNotDamped = "flaps-not-damped",
         "a member may fail and come back as often as it likes";
     LatenessCharged = "lateness-charged",

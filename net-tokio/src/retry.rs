@@ -109,7 +109,7 @@ async fn retry_rounds(
         if policy.max > 0 && attempts >= policy.max {
             if r.met_myself {
                 // One of the seeds itself: the others will come to it.
-                tracing::warn!("retry_join: no other address answered in {attempts} rounds");
+                tracing::warn!("retry_join: no other address answered (rounds: {attempts})");
                 return None;
             }
             return Some(Stopped::RetryJoinExhausted { attempts });
@@ -124,7 +124,8 @@ fn log_round(setting: &str, r: &Round) {
         tracing::warn!("{setting}: {target}: {why}");
     }
     if r.contacted > 0 {
-        tracing::info!("{setting}: joined by contacting {} addresses", r.contacted);
+        let es = if r.contacted == 1 { "" } else { "es" };
+        tracing::info!("{setting}: joined by contacting {} address{es}", r.contacted);
     }
 }
 

@@ -33,6 +33,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::LoserStays, "names/heal-cluster-of-two.scn"),
     (Bug::HolderNotProbed, "names/wiped-and-moved.scn"),
     (Bug::HearsayBelieved, "hearsay/never-was.scn"),
+    (Bug::DroppedNotSought, "large/calm-bounds.scn"),
+    (Bug::LateTurnLost, "names/newcomer-restarts.scn"),
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),

@@ -1,7 +1,7 @@
 //! `reload`: changed metadata reaches everybody, what needs a restart is named, and a broken
 //! configuration changes nothing.
 
-use std::time::Duration;
+use std::{fs, process::Command, time::Duration};
 
 use quorate_tests::{Lab, eventually, lab};
 
@@ -33,4 +33,20 @@ fn changed_metadata_reaches_everybody() {
     assert_eq!(out.code, Some(1), "{out:?}");
     assert!(out.stderr.starts_with("Error reloading: "), "{out:?}");
     assert_eq!(count("r2"), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_yet_holds_up_nothing_else() {
+    let Some(lab) = lab!() else { return };
+    let config = write(&lab, "{}");
+    let mut agent = lab.agent("agent-one", "127.0.0.10").arg(config).start();
+    // Who reads a pipe that nobody writes to waits, as for a network disk that hangs.
+    let path = lab.path("reload.json");
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    agent.process.signal(rustix::process::Signal::HUP);
+    agent.line("Configuration reload triggered", SOON);
+    agent.sees(&[("agent-one", "alive")], SOON);
+    agent.interrupt();
+    assert_eq!(agent.process.wait(SOON), Some(0), "{}", agent.tail());
 }

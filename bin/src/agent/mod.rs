@@ -8,7 +8,7 @@ mod pid_file;
 mod reload;
 mod run;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use crate::{
     cli::{
@@ -60,8 +60,9 @@ pub(crate) fn command(p: &Parsed) -> ExitCode {
         Err(e) => return refuse(&format!("the system gives no event loop: {e}")),
     };
     let until_stdin_ends = p.switch(UNTIL_STDIN_ENDS) == Some(true);
-    let replan = || self::plan(p, &host);
-    let code = runtime.block_on(run::run(plan, &sink, &replan, until_stdin_ends));
+    let words = p.clone();
+    let replan = Arc::new(move || self::plan(&words, &host));
+    let code = runtime.block_on(run::run(plan, sink, replan, until_stdin_ends));
     // A look-up that still hangs in the system must not keep the process.
     runtime.shutdown_background();
     code

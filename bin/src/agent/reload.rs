@@ -1,6 +1,8 @@
 //! `reload`, SIGHUP and `PUT /v1/agent/reload`: what of the configuration takes effect at run time,
 //! and what needs a restart.
 
+use std::sync::Arc;
+
 use net_tokio::handle::AgentHandle;
 use tracing::{info, warn};
 
@@ -8,19 +10,19 @@ use super::log::Sink;
 use crate::config::{ConfigError, plan::Plan};
 
 /// Reads flags and files again.
-pub(super) type Replan<'a> = dyn Fn() -> Result<Plan, ConfigError> + 'a;
+pub(super) type Replan = Arc<dyn Fn() -> Result<Plan, ConfigError> + Send + Sync>;
 
 /// What is in force, and where a new one comes from.
-pub(super) struct Reloader<'a> {
-    pub(super) replan: &'a Replan<'a>,
+pub(super) struct Reloader {
+    pub(super) replan: Replan,
     /// What the agent runs with.
     pub(super) plan: Plan,
-    pub(super) sink: &'a Sink,
+    pub(super) sink: Sink,
     /// The agent, once it has started.
     pub(super) handle: Option<AgentHandle>,
 }
 
-impl Reloader<'_> {
+impl Reloader {
     /// Reads the configuration and puts in force what can be: the metadata of the node, and the log
     /// file, which is opened anew. Everything else stays, and is named if it differs.
     ///
@@ -28,16 +30,14 @@ impl Reloader<'_> {
     /// What is wrong with the configuration; nothing has changed then but the log file.
     pub(super) async fn reload(&mut self) -> Result<(), String> {
         info!("Configuration reload triggered");
-        match self.sink.reopen() {
+        match aside(&self.sink, Sink::reopen).await {
             Ok(true) => info!("the log file was opened anew"),
             Ok(false) => {}
             Err(e) => warn!("the log file cannot be opened anew, the old one stays in use: {e}"),
         }
         let Some(handle) = &self.handle else { return Ok(()) };
-        let new = (self.replan)().map_err(|e| {
-            warn!("the configuration stays as it was: {e}");
-            e.to_string()
-        })?;
+        let read = aside(&self.replan, |replan| replan()).await;
+        let new = read.inspect_err(|e| warn!("the configuration stays as it was: {e}"))?;
         for w in &new.warnings {
             warn!("{w}");
         }
@@ -52,6 +52,21 @@ impl Reloader<'_> {
         }
         Ok(())
     }
+}
+
+/// Carries out what waits for a disk beside the event loop: the agent has to answer meanwhile.
+async fn aside<T, R, E>(
+    with: &T,
+    work: impl FnOnce(&T) -> Result<R, E> + Send + 'static,
+) -> Result<R, String>
+where
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+    E: ToString + Send + 'static,
+{
+    let with = with.clone();
+    let done = tokio::task::spawn_blocking(move || work(&with).map_err(|e| e.to_string())).await;
+    done.unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// The keys whose values differ and are read at the start only.

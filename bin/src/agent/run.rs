@@ -45,30 +45,22 @@ enum Ask {
 
 /// All that may ask.
 struct Asks {
-    interrupt: Signal,
-    terminate: Signal,
+    ends: Ends,
     hangup: Signal,
-    stdin: Option<oneshot::Receiver<()>>,
     /// Requests to reload.
     reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the outcome of the one that came last.
     waiting: Option<oneshot::Sender<Result<(), String>>>,
 }
 
-impl Asks {
-    fn new(until_stdin_ends: bool) -> io::Result<(Self, ReloadSender)> {
-        let (sender, reloads) = mpsc::channel(1);
-        let asks = Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            stdin: until_stdin_ends.then(watch_stdin),
-            reloads,
-            waiting: None,
-        };
-        Ok((asks, sender))
-    }
+/// What asks for the end.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    stdin: Option<oneshot::Receiver<()>>,
+}
 
+impl Ends {
     async fn next(&mut self) -> Ask {
         let stdin = async {
             match &mut self.stdin {
@@ -82,21 +74,43 @@ impl Asks {
         tokio::select! {
             _ = self.interrupt.recv() => Ask::Interrupt,
             _ = self.terminate.recv() => Ask::Terminate,
+            () = stdin => Ask::StdinEnded,
+        }
+    }
+}
+
+impl Asks {
+    fn new(until_stdin_ends: bool) -> io::Result<(Self, ReloadSender)> {
+        let (sender, reloads) = mpsc::channel(1);
+        let ends = Ends {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            stdin: until_stdin_ends.then(watch_stdin),
+        };
+        let hangup = signal(SignalKind::hangup())?;
+        Ok((Self { ends, hangup, reloads, waiting: None }, sender))
+    }
+
+    async fn next(&mut self) -> Ask {
+        tokio::select! {
+            end = self.ends.next() => end,
             _ = self.hangup.recv() => Ask::Reload,
             Some(waiting) = self.reloads.recv() => {
                 self.waiting = Some(waiting);
                 Ask::Reload
             }
-            () = stdin => Ask::StdinEnded,
         }
     }
 
-    /// The next one that wants the process to end.
-    async fn next_end(&mut self, reloader: &mut Reloader<'_>) -> Ask {
+    /// The next one that wants the process to end; a reload that hangs on a disk does not keep it.
+    async fn next_end(&mut self, reloader: &mut Reloader) -> Ask {
         loop {
             match self.next().await {
                 Ask::Reload => {
-                    let done = reloader.reload().await;
+                    let done = tokio::select! {
+                        done = reloader.reload() => done,
+                        end = self.ends.next() => return end,
+                    };
                     if let Some(waiting) = self.waiting.take() {
                         let _ = waiting.send(done);
                     }
@@ -120,8 +134,8 @@ fn watch_stdin() -> oneshot::Receiver<()> {
 /// Runs an agent to its end.
 pub(super) async fn run(
     plan: Plan,
-    sink: &Sink,
-    replan: &Replan<'_>,
+    sink: Sink,
+    replan: Replan,
     until_stdin_ends: bool,
 ) -> ExitCode {
     let (mut asks, reloads) = match Asks::new(until_stdin_ends) {
@@ -169,7 +183,7 @@ fn leaves(ask: Ask, on: LeaveOn) -> bool {
     }
 }
 
-async fn leave(mut agent: Agent, mut asks: Asks, reloader: &mut Reloader<'_>) -> ExitCode {
+async fn leave(mut agent: Agent, mut asks: Asks, reloader: &mut Reloader) -> ExitCode {
     let handle = agent.handle().clone();
     let gone = async {
         if let Err(e) = handle.leave().await {

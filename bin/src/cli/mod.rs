@@ -118,7 +118,7 @@ fn usage_line(spec: &Spec) -> String {
     let flags = if spec.flags().next().is_some() { " [flags]" } else { "" };
     let operands = match spec.operands {
         Operands::None => String::new(),
-        Operands::Any(name) => format!(" <{name}>"),
+        Operands::Any(names) => format!(" {names}"),
     };
     format!("Usage: quorate {}{flags}{operands}\n", spec.name)
 }

@@ -14,7 +14,7 @@ use super::table::{COMMANDS, Flag, Operands, Spec, Takes};
 const OPERANDS: &str = "operands";
 
 /// A parsed command line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     /// The command.
     pub(crate) spec: &'static Spec,

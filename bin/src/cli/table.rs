@@ -32,7 +32,7 @@ pub(crate) struct Flag {
 pub(crate) enum Operands {
     /// Nothing.
     None,
-    /// Any number of them, with their name in the usage line.
+    /// Any number of them, as they stand in the usage line.
     Any(&'static str),
 }
 
@@ -321,7 +321,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
         name: "completion",
         action: Action::Completion,
-        operands: Operands::Any("bash|zsh|fish"),
+        operands: Operands::Any("<bash|zsh|fish>"),
         about: "Print the completions of a shell",
         flags: &[],
     },
@@ -335,14 +335,14 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
         name: "event",
         action: Action::Event,
-        operands: Operands::Any("payload"),
+        operands: Operands::Any("[payload]"),
         about: "Tell all members something, once",
         flags: &[EVENT, CLIENT],
     },
     Spec {
         name: "force-leave",
         action: Action::ForceLeave,
-        operands: Operands::Any("name"),
+        operands: Operands::Any("<name>"),
         about: "Declare a failed member as left",
         flags: &[PRUNE, CLIENT],
     },
@@ -356,7 +356,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
         name: "join",
         action: Action::Join,
-        operands: Operands::Any("address..."),
+        operands: Operands::Any("<address...>"),
         about: "Join the agent to a cluster",
         flags: &[&[WAN], CLIENT],
     },
@@ -405,14 +405,14 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec {
         name: "rtt",
         action: Action::Rtt,
-        operands: Operands::Any("node1 [node2]"),
+        operands: Operands::Any("<node1> [node2]"),
         about: "Estimate the round trip between two nodes, or to the agent, from coordinates",
         flags: &[&[WAN], CLIENT],
     },
     Spec {
         name: "validate",
         action: Action::Validate,
-        operands: Operands::Any("path..."),
+        operands: Operands::Any("<path...>"),
         about: "Check configuration files and folders",
         flags: &[VALIDATE],
     },

@@ -132,7 +132,7 @@ pub(super) async fn command(p: &Parsed, client: &Client) -> ExitCode {
         Ok(regex) => regex,
         Err(e) => {
             let why = e.to_string();
-            let why = why.lines().last().unwrap_or_default();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
             return cli::fail(&format!("Error: -status is not a regular expression: {why}"));
         }
     };

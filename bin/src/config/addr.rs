@@ -4,8 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// The forms that a template may have.
-const FORMS: &str =
-    "{{ GetPrivateIP }}, {{ GetPublicIP }} or {{ GetInterfaceIP \"eth0\" }} (or a plain IP)";
+const FORMS: &str = "{{ GetPrivateIP }}, {{ GetPublicIP }} or {{ GetInterfaceIP \"eth0\" }}";
 
 /// The addresses of a host.
 #[derive(Clone, Debug, Default)]

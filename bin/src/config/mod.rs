@@ -20,8 +20,8 @@ pub(crate) enum ConfigError {
     #[error("{}: cannot be read: {cause}", path.display())]
     Read { path: PathBuf, cause: io::Error },
     /// A file is absurdly large.
-    #[error("{}: {bytes} bytes are too much for a configuration file", path.display())]
-    TooLarge { path: PathBuf, bytes: u64 },
+    #[error("{}: more than {most} bytes are too much for a configuration file", path.display())]
+    TooLarge { path: PathBuf, most: u64 },
     /// A file in HCL.
     #[error(
         "{}: HCL is not supported yet: write it as JSON, in a file whose name ends in .json",

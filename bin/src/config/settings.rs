@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -113,11 +114,12 @@ impl Settings {
             return Err(ConfigError::Hcl { path: path.to_owned() });
         }
         let unreadable = |e| ConfigError::Read { path: path.to_owned(), cause: e };
-        let bytes = fs::metadata(path).map_err(unreadable)?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes });
+        // Not asked for its size before: a device has none and need not end.
+        let mut text = String::new();
+        let mut file = fs::File::open(path).map_err(unreadable)?.take(MAX_FILE_BYTES + 1);
+        if file.read_to_string(&mut text).map_err(unreadable)? as u64 > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), most: MAX_FILE_BYTES });
         }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
         self.add_json(path, &text)
     }
 
@@ -183,7 +185,7 @@ impl Settings {
             (Target::Text(at), Tree::Text(v)) => *at(self) = Some(v),
             (Target::Duration(at), Tree::Text(v)) => match keys::duration(&v) {
                 Some(d) => *at(self) = Some(d),
-                None => return wrong(key, "another string"),
+                None => return wrong(key, "a string without a number and a unit"),
             },
             (Target::List(at), Tree::List(items)) => {
                 for (i, item) in items.into_iter().enumerate() {

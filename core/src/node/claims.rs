@@ -274,7 +274,7 @@ impl Node {
         if self.state != LocalState::Running {
             return;
         }
-        self.remember_turn(&claim.record);
+        self.remember_turn(now, &claim.record);
         let (mine, theirs) = (self.me.version, claim.version());
         if theirs.generation > mine.generation {
             if self.broken(Bug::LostSelfRecord) {
@@ -314,6 +314,13 @@ impl Node {
         if self.broken(Bug::NoRefutation) {
             return;
         }
+        let by_incarnation = state != State::Left && refutable(self.me.version, accused);
+        let incarnation = accused.incarnation.max(self.me.version.incarnation).checked_add(1);
+        let incarnation = incarnation.filter(|_| by_incarnation);
+        // Said already: the generation that answers it waits for the disk.
+        if incarnation.is_none() && self.storage.gate.is_some_and(|(_, g)| g > accused.generation) {
+            return;
+        }
         self.stats.count(Counter::Refutations);
         if self.broken(Bug::RefuteWithoutRaising) {
             if let Some(c) = self.claim_about(self.me.id) {
@@ -325,16 +332,16 @@ impl Node {
             self.publish(now, Version { incarnation: 0, ..self.me.version });
             return;
         }
-        match accused.incarnation.max(self.me.version.incarnation).checked_add(1) {
-            // `Left` is final for its generation; nothing wraps. A far incarnation is believed
-            // where we were unknown only, a new generation everywhere.
-            Some(incarnation) if state != State::Left && refutable(self.me.version, accused) => {
+        match incarnation {
+            Some(incarnation) => {
                 if matches!(state, State::Suspect | State::Failed) {
                     self.worse_health();
                 }
                 self.publish(now, Version { incarnation, ..self.me.version });
             }
-            _ => self.mint_generation(self.me.version.generation),
+            // `Left` is final for its generation; nothing wraps. A far incarnation is believed
+            // where we were unknown only, a new generation everywhere.
+            None => self.mint_generation(self.me.version.generation),
         }
         let version = self.me.version;
         self.event(Event::Refuted { by, version });

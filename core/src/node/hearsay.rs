@@ -29,6 +29,8 @@ const FIRST_LOOKS: usize = 64;
 const GRACE: Duration = Duration::from_secs(1);
 /// Members that are contacted again after they were taken off the list.
 const DROPPED: usize = 64;
+/// Of those, whom others still say to live: contacted at once.
+const AT_ONCE: usize = 3;
 
 /// Was a member met since it is held live? By slot: a byte each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +50,18 @@ pub(super) struct Hearsay {
     meetings: Vec<Meeting>,
     /// Slots that are not `Met`.
     unmet: usize,
-    /// Whom nobody reached, where and since when: there may have been a cut between us.
-    dropped: VecDeque<(NodeId, SocketAddr, Instant)>,
+    /// Whom nobody reached: there may have been a cut between us.
+    dropped: VecDeque<Dropped>,
+}
+
+/// A member that was taken off the list.
+#[derive(Debug)]
+struct Dropped {
+    id: NodeId,
+    at: SocketAddr,
+    since: Instant,
+    /// Others have said since it was contacted last that it lives.
+    talked_of: bool,
 }
 
 impl Hearsay {
@@ -163,8 +175,8 @@ impl Node {
         self.queue.forget(id);
         self.stats.count(Counter::HearsayDropped);
         let dropped = &mut self.notes.hearsay.dropped;
-        dropped.retain(|d| d.0 != id);
-        dropped.push_back((id, e.record.addr, now));
+        dropped.retain(|d| d.id != id);
+        dropped.push_back(Dropped { id, at: e.record.addr, since: now, talked_of: false });
         if dropped.len() > DROPPED {
             dropped.pop_front();
         }
@@ -180,17 +192,24 @@ impl Node {
     }
 
     /// Contacts somebody who was taken off the list, at the rate of the failed and for as long: if
-    /// all that knew both of us are gone, nothing else brings us together.
+    /// all that knew both of us are gone, nothing else brings us together. Those whom others still
+    /// say to live come first: the failed are looked for by all, they perhaps by us only.
     pub(super) fn retry_dropped(&mut self, now: Instant) {
         let longest = self.cfg.tuning.reconnect_timeout;
         let table = &self.table;
         let dropped = &mut self.notes.hearsay.dropped;
-        dropped.retain(|d| table.get(d.0).is_none() && now.since(d.2) < longest);
-        if dropped.is_empty() || self.rng.below(table.live_count() + 1) >= dropped.len() {
+        dropped.retain(|d| table.get(d.id).is_none() && now.since(d.since) < longest);
+        if dropped.is_empty() {
             return;
         }
-        if let Some((id, to, since)) = dropped.pop_front() {
-            dropped.push_back((id, to, since));
+        let by_chance = self.rng.below(table.live_count() + 1) < dropped.len();
+        let talked_of = dropped.iter().filter(|d| d.talked_of).count().min(AT_ONCE);
+        for _ in 0..talked_of.max(usize::from(by_chance)) {
+            let dropped = &mut self.notes.hearsay.dropped;
+            let next = dropped.iter().position(|d| d.talked_of).unwrap_or(0);
+            let Some(d) = dropped.remove(next) else { return };
+            let to = d.at;
+            dropped.push_back(Dropped { talked_of: false, ..d });
             self.open_join(now, to, None);
         }
     }
@@ -198,7 +217,15 @@ impl Node {
     /// Somebody says that a member lives which is held for dead and forgotten here. If it does, it
     /// must hear of that: nobody but it can come back from there.
     pub(super) fn challenge(&mut self, claim: &Claim, grave: (Version, State)) {
-        if !claim.state().is_live() || self.replies_left == 0 {
+        if !claim.state().is_live() {
+            return;
+        }
+        let sought = !self.broken(Bug::DroppedNotSought);
+        let dropped = &mut self.notes.hearsay.dropped;
+        if let Some(d) = dropped.iter_mut().find(|d| d.id == claim.id()) {
+            d.talked_of = sought;
+        }
+        if self.replies_left == 0 {
             return;
         }
         let by = self.me.id;

@@ -3,7 +3,8 @@
 //! the first, and whichever is there first does the work.
 //!
 //! The first stream keeps its role, deadline and place in `syncing` until a further one takes
-//! over.
+//! over. Invariant: timer and further streams are there only while the first is and does not
+//! connect; whatever becomes of it, `end_hedges` comes along.
 
 use alloc::vec::Vec;
 
@@ -26,11 +27,11 @@ impl Node {
         }
     }
 
-    /// It is still not connected.
+    /// It is still not connected: else the timer would have ended.
     pub(super) fn on_hedge_timer(&mut self, now: Instant, id: StreamId) {
         // Where half of the streams are in use, others need the rest.
         let busy = self.conns.len() * 2 >= self.cfg.limits.streams;
-        let Some(c) = self.conns.get_mut(&id).filter(|c| !c.connected && !busy) else { return };
+        let Some(c) = self.conns.get_mut(&id).filter(|_| !busy) else { return };
         c.hedges += 1;
         let (to, further) = (c.remote, c.hedges);
         let limit = self.cfg.tuning.stream_timeout;
@@ -63,10 +64,7 @@ impl Node {
             }
             return true;
         };
-        let Some(c) = self.conns.get_mut(&first).filter(|c| !c.connected) else {
-            self.abort(id);
-            return false;
-        };
+        let Some(c) = self.conns.get_mut(&first) else { return false };
         let role = core::mem::replace(&mut c.role, Role::Hedging { of: first });
         if let Some(c) = self.conns.get_mut(&id) {
             c.role = role;

@@ -57,7 +57,10 @@ impl Node {
         }
         self.notes.names.settled = true;
         let before = self.table.named(&self.me.name).map(|e| e.record.turn.saturating_add(1)).max();
-        let turn = before.unwrap_or(0).max(self.notes.names.earlier);
+        self.publish_turn(now, before.unwrap_or(0).max(self.notes.names.earlier));
+    }
+
+    fn publish_turn(&mut self, now: Instant, turn: u32) {
         let Version { generation, incarnation } = self.me.version;
         let Some(incarnation) = incarnation.checked_add(1) else { return };
         if turn == self.me.turn || self.broken(Bug::TurnNotTaken) {
@@ -69,10 +72,16 @@ impl Node {
         self.publish(now, Version { generation, incarnation });
     }
 
-    /// Our own record of an earlier life came back.
-    pub(super) fn remember_turn(&mut self, r: &Record) {
-        if r.name == self.me.name && r.version.generation < self.me.version.generation {
-            self.notes.names.earlier = self.notes.names.earlier.max(r.turn);
+    /// Our own record of another life came back. It may come after our turn is taken: whom we met
+    /// first may have put our present record in its place already.
+    pub(super) fn remember_turn(&mut self, now: Instant, r: &Record) {
+        if r.name != self.me.name || r.version.generation == self.me.version.generation {
+            return;
+        }
+        self.notes.names.earlier = self.notes.names.earlier.max(r.turn);
+        let late = self.notes.names.settled && !self.broken(Bug::LateTurnLost);
+        if late && r.turn > self.me.turn {
+            self.publish_turn(now, r.turn);
         }
     }
 

@@ -9,12 +9,14 @@ use alloc::{
 use core::{net::SocketAddr, time::Duration};
 use std::sync::Arc;
 
+use super::claims;
 use crate::*;
 
 mod bootstrap;
 mod hearsay;
 mod keyring;
 mod names;
+mod order;
 mod quiet;
 mod replies;
 mod retag;
@@ -306,6 +308,22 @@ fn force_leave_of_a_live_node_in_a_cluster_of_two_is_refuted() {
         w.hosts[0].node.command(w.now, force(&unknown)),
         Err(CommandError::UnknownMember(unknown))
     );
+}
+
+#[test]
+fn until_the_disk_has_the_answer_an_accusation_is_refuted_once() {
+    let mut w = World::joined(2);
+    let (record, now) = (w.hosts[1].node.local().record, w.now);
+    let left = Statement::Left { by: NodeId::from_bytes([0; 16]), prune: false };
+    let claim = Claim { record, statement: left };
+    for _ in 0..3 {
+        w.hosts[1].node.learn_claim(now, claim.clone(), claims::Origin::Packet(addr(0)));
+    }
+    w.drain();
+    let refuted = |e: &&Event| matches!(e, Event::Refuted { .. });
+    assert_eq!(w.hosts[1].events.iter().filter(refuted).count(), 1);
+    assert_eq!(w.hosts[1].node.local().record.version.generation, 2);
+    assert_eq!(w.state(0, 1), Some(State::Alive));
 }
 
 #[test]

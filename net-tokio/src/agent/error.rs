@@ -160,7 +160,7 @@ impl fmt::Display for Stopped {
             }
             Self::RetryJoinExhausted { attempts } => write!(
                 f,
-                "no address of -retry-join answered in {attempts} rounds; check them, or raise \
+                "no address of -retry-join answered (rounds: {attempts}); check them, or raise \
                  -retry-max (0 tries for ever)"
             ),
             Self::Evicted { name, holder, addr } => write!(

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     address::{AddressError, parse_join_addr},
-    handle::{AgentHandle, Coordinates, RequestError},
+    handle::{AgentHandle, RequestError},
     http::{
         HttpConfig, agent,
         cache::Cache,
@@ -42,6 +42,7 @@ pub(crate) struct Api {
     pub(crate) counters: Arc<HttpCounters>,
     sources: Vec<Arc<dyn CounterSource>>,
     cache: Cache,
+    known: coordinate::Known,
     started: Instant,
     stop: watch::Receiver<bool>,
 }
@@ -56,8 +57,8 @@ impl Api {
         let counters = Arc::new(HttpCounters::default());
         let mut sources: Vec<Arc<dyn CounterSource>> = vec![Arc::clone(&counters) as _];
         sources.extend(config.counters.iter().cloned());
-        let (cache, started) = (Cache::default(), Instant::now());
-        Self { handle, config, counters, sources, cache, started, stop }
+        let (cache, known, started) = (Cache::default(), Default::default(), Instant::now());
+        Self { handle, config, counters, sources, cache, known, started, stop }
     }
 
     /// The limits in force.
@@ -115,7 +116,7 @@ impl Api {
                     None => self.handle.view(),
                 };
                 let view = match query.get("near") {
-                    Some(near) => self.nearest_first(view, near).await?,
+                    Some(near) => self.nearest_first(view, near).await,
                     None => view,
                 };
                 let known_leader = view.leader().is_some();
@@ -126,10 +127,11 @@ impl Api {
         }
     }
 
-    async fn nearest_first(&self, view: Arc<View>, near: &str) -> Result<Arc<View>, ApiError> {
-        let known = self.coordinates().await?;
-        let sorted = coordinate::nearest_first(&view, &self.handle.info, &known, near);
-        Ok(sorted.map_or(view, Arc::new))
+    /// Who is listed does not depend on coordinates: without any the order stays.
+    async fn nearest_first(&self, view: Arc<View>, near: &str) -> Arc<View> {
+        let Ok(known) = self.known.get(&self.handle).await else { return view };
+        let sorted = coordinate::nearest_first(&view, &self.handle.info, &known.1, near);
+        sorted.map_or(view, Arc::new)
     }
 
     fn check_datacenter(&self, query: &Query) -> Result<(), ApiError> {
@@ -171,8 +173,8 @@ impl Api {
     async fn act(&self, action: Action, call: &Call<'_>) -> Result<Reply, ApiError> {
         match action {
             Action::Myself => {
-                let (stats, known) = (self.stats().await?, self.coordinates().await?);
-                let own = known.of(self.handle.info.id).copied().unwrap_or_default();
+                let (stats, known) = (self.stats().await?, self.known.get(&self.handle).await?);
+                let own = known.1.of(self.handle.info.id).copied().unwrap_or_default();
                 Ok(agent::myself(&self.handle.view(), &self.handle.info, &stats, &own, call))
             }
             Action::Metrics => {
@@ -186,7 +188,8 @@ impl Api {
                     Some(blocking) => self.wait(blocking).await,
                     None => self.handle.view(),
                 };
-                Ok(coordinate::nodes(&view, &self.coordinates().await?, call))
+                let known = self.known.get(&self.handle).await?;
+                Ok(coordinate::nodes(&view, &known.1, call))
             }
             Action::Host => {
                 Ok(Reply::json(&HostInfo::collect(self.config.data_dir.as_deref()), call.layout()))
@@ -219,11 +222,6 @@ impl Api {
     async fn stats(&self) -> Result<Box<Stats>, ApiError> {
         let stats = timeout(STATS_TIMEOUT, self.handle.stats()).await;
         stats.map_err(|_| ApiError::Busy)?.ok_or(ApiError::Stopped)
-    }
-
-    async fn coordinates(&self) -> Result<Coordinates, ApiError> {
-        let known = timeout(STATS_TIMEOUT, self.handle.coordinates()).await;
-        known.map_err(|_| ApiError::Busy)?.ok_or(ApiError::Stopped)
     }
 
     async fn join(&self, call: &Call<'_>) -> Result<Reply, ApiError> {

@@ -2,14 +2,17 @@
 //!
 //! The node keeps coordinates in integer nanoseconds; Consul's clients read seconds as floats.
 
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use quorate_core::{Coordinate, DIMENSIONS};
 use serde::Serialize;
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    handle::Coordinates,
+    handle::{AgentHandle, Coordinates},
     http::{
+        error::ApiError,
         reply::{ReadMeta, Reply},
         router::Call,
     },
@@ -18,6 +21,37 @@ use crate::{
 
 /// What `near` says for the agent that is asked.
 const AGENT: &str = "_agent";
+
+/// The node is asked for its coordinates once in this time: it copies all of them.
+const AGE: Duration = Duration::from_secs(1);
+/// How long it may take to hand them out.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What the node said last about where members are, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Known(ArcSwapOption<(Instant, Coordinates)>);
+
+impl Known {
+    /// Where members are; what was said before, where the node does not answer in time.
+    pub(crate) async fn get(
+        &self,
+        handle: &AgentHandle,
+    ) -> Result<Arc<(Instant, Coordinates)>, ApiError> {
+        let last = self.0.load_full();
+        if let Some(last) = last.as_ref().filter(|l| l.0.elapsed() < AGE) {
+            return Ok(Arc::clone(last));
+        }
+        match timeout(ANSWER, handle.coordinates()).await {
+            Ok(Some(now)) => {
+                let now = Arc::new((Instant::now(), now));
+                self.0.store(Some(Arc::clone(&now)));
+                Ok(now)
+            }
+            Ok(None) => Err(ApiError::Stopped),
+            Err(_) => last.ok_or(ApiError::Busy),
+        }
+    }
+}
 
 /// A Vivaldi coordinate; seconds.
 #[derive(Debug, Serialize)]

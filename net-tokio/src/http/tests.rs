@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::{Method, StatusCode, Uri};
 use quorate_core::{
-    BootstrapState, BootstrapStatus, ClusterId, CommandError, EventId, JoinError, Label, Name,
-    NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError,
+    BootstrapState, BootstrapStatus, ClusterId, CommandError, Coordinate, EventId, JoinError,
+    Label, Name, NodeId, Pairs, Quorum, QuorumVoter, Record, Role, Stats, StreamError,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -445,6 +445,41 @@ async fn a_blocking_query_waits_for_its_time_or_a_change() {
     assert!(!waiting.is_finished());
     rig.publish(33);
     assert_eq!(index(waiting.await.unwrap()), 33);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_node_costs_the_order_by_distance_only() {
+    let near = "/v1/catalog/nodes?near=agent-two";
+    let (handle, mut parts) = AgentHandle::new(info(), view(20));
+    let (stop, stopped) = watch::channel(false);
+    let api = Arc::new(Api::new(handle, HttpConfig::default(), stopped));
+    let mut rig = Rig {
+        api,
+        view: parts.view,
+        index: parts.index,
+        stop,
+        driver: tokio::spawn(async { vec![] }),
+    };
+    let order = |json: String| names(&json, "Node");
+    assert_eq!(order(rig.get(near).await), ["agent-one", "agent-two", "dead"]);
+    assert_eq!(rig.code(Method::GET, "/v1/coordinate/nodes").await.0, 500);
+    let asked = std::iter::from_fn(|| parts.requests.try_recv().ok()).count();
+    assert_eq!(asked, 2);
+
+    // It answers once. That holds for a second, and for longer where it is silent again.
+    let here = Coordinate::ORIGIN;
+    let others = [(NodeId::from_bytes([11; 16]), here)];
+    let known = Coordinates::new(info().id, here, others);
+    rig.driver = tokio::spawn(async move {
+        let Some(Request::Coordinates { reply }) = parts.requests.recv().await else { panic!() };
+        reply.send(known).unwrap();
+        std::future::pending().await
+    });
+    for _ in 0..4 {
+        assert_eq!(order(rig.get(near).await), ["agent-two", "agent-one", "dead"]);
+        assert_eq!(names(&rig.get("/v1/coordinate/nodes").await, "Node").len(), 2);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -185,7 +185,7 @@ fn s7_the_list_is_not_what_the_events_told() {
 }
 
 #[test]
-fn s8_caps() {
+fn s8_caps_and_s9_what_is_sealed() {
     let limits = Limits { members: 1, ..Limits::default() };
     let mut c = checker();
     c.publishes(seen(2, v(1, 0))).unwrap();

@@ -310,6 +310,21 @@ fn errors_name_the_place_and_what_was_expected() {
 }
 
 #[test]
+fn a_wrong_word_is_answered_with_all_that_may_stand_there() {
+    let error = |text: &str| Scenario::parse(text).unwrap_err().to_string();
+    let (lines, steps) = (error("cluster 3\nx"), error("cluster 3\nat 5s x"));
+    for (text, _) in VOCABULARY.iter().skip(1) {
+        let mut words = text.split(' ');
+        let word = words.next().unwrap();
+        assert!(lines.contains(&format!("`{word}`")), "{word}: {lines}");
+        if word == "at" {
+            let step = words.nth(1).unwrap();
+            assert!(steps.contains(&format!("`{step}`")), "{step}: {steps}");
+        }
+    }
+}
+
+#[test]
 fn base_and_end_times_follow_the_steps_above() {
     let s = Scenario::parse(
         "cluster 3\nwithin 3s converged\nat 5s crash n1\nwithin 20s converged\nat 9s heal\n",

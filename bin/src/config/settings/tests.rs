@@ -86,7 +86,7 @@ fn a_wrong_file_is_told_where_and_what() {
     assert_eq!(
         refused(r#"{"retry_interval": "soon"}"#),
         "a.json: retry_interval must be a duration in a string, such as \"30s\", \
-         not another string"
+         not a string without a number and a unit"
     );
     assert_eq!(refused("[]"), "a.json: the whole file must be an object, not a list");
     assert_eq!(refused("{\n  \"a\" 1\n}"), "a.json: line 2, column 7: expected `:`");
@@ -111,6 +111,13 @@ fn a_folder_is_read_in_order_and_hcl_is_refused_by_name() {
     assert!(e.contains("c.hcl") && e.contains("HCL"), "{e}");
     let e = s.add_path(&dir.path().join("none.json")).unwrap_err().to_string();
     assert!(e.contains("none.json"), "{e}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_end_is_not_read_to_the_end() {
+    let e = Settings::default().add_path(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(e.starts_with("/dev/zero: ") && e.contains("too much"), "{e}");
 }
 
 #[test]

@@ -99,6 +99,36 @@ fn who_is_forgotten_and_lives_hears_of_it() {
     assert!(w.hosts[1].node.local().record.version > record.version);
 }
 
+/// Else one that alone has dropped somebody would look for it once in 5 s times the members.
+#[test]
+fn who_was_dropped_and_is_still_talked_of_is_contacted_soon() {
+    let mut w = World::joined(12);
+    let id = NodeId::from_bytes([1; 16]);
+    let record = w.hosts[1].node.local().record;
+    let claim = Claim { record, statement: Statement::Alive };
+    let (start, node) = (w.now, &mut w.hosts[0].node);
+    node.heard_of(id, None, State::Alive);
+    assert!(node.disbelieve(start, id));
+    let contacts = |node: &mut Node, until: Instant| {
+        let mut contacts = 0;
+        while let Some(at) = node.poll_timeout().filter(|at| *at <= until) {
+            node.handle_timeout(at);
+            let mut buf = Vec::new();
+            while node.poll_transmit(at, &mut buf).is_some() {}
+            while let Some(action) = node.poll_stream() {
+                let there = matches!(action, StreamAction::Open { to, .. } if to == addr(1));
+                contacts += usize::from(there);
+            }
+        }
+        contacts
+    };
+    assert_eq!(contacts(node, start + secs(5)), 0);
+    node.learn_claim(start + secs(5), claim, Origin::Packet(addr(2)));
+    assert_eq!(w.state(0, 1), None);
+    let node = &mut w.hosts[0].node;
+    assert!(contacts(node, start + secs(10)) > 0);
+}
+
 #[test]
 fn who_is_forgotten_far_ahead_hears_how_far_at_once() {
     let mut w = World::joined(3);

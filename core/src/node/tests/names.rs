@@ -1,7 +1,7 @@
 //! Who keeps a name: turns, joins under a taken name, and two live holders that meet.
 
 use super::*;
-use crate::node::names;
+use crate::node::{claims::Origin, names};
 
 /// The node that the world starts next, under another one's name.
 fn twin(i: usize, of: usize) -> Config {
@@ -43,6 +43,33 @@ fn a_newcomer_says_that_its_name_had_a_holder_before() {
     let first = w.hosts[3].node.local().record;
     let second = w.hosts[4].node.local().record;
     assert!(first.is_senior_to(&second) && !second.is_senior_to(&first));
+}
+
+/// Two answer at once, and the first of them has the new record already.
+#[test]
+fn a_turn_that_comes_back_late_is_taken() {
+    let mut w = World::joined(2);
+    let life = |generation, turn| {
+        let record = Record { turn, ..(*w.hosts[0].node.local().record).clone() };
+        let version = Version { generation, incarnation: 3 };
+        let record = Arc::new(Record { version, ..record });
+        Claim { record, statement: Statement::Failed { by: NodeId::from_bytes([1; 16]) } }
+    };
+    let (own, now) = (w.hosts[0].node.local().record.version, w.now);
+    let claims = [(life(own.generation - 1, 2), 2), (life(own.generation, 7), 2)];
+    // The last one is of a life that our disk has forgotten.
+    let claims = claims.into_iter().chain([(life(own.generation + 4, 3), 3)]);
+    for (claim, turn) in claims {
+        let before = w.hosts[0].node.local().record.version;
+        w.hosts[0].node.learn_claim(now, claim, Origin::Packet(addr(1)));
+        w.drain();
+        let record = w.hosts[0].node.local().record;
+        assert_eq!(record.turn, turn, "{:?}", record.version);
+        assert!(record.version > before);
+    }
+    w.run(secs(1));
+    let listed = w.hosts[1].node.members().find(|m| m.record.turn == 3);
+    assert_eq!(listed.map(|m| m.state), Some(State::Alive));
 }
 
 #[test]

@@ -119,6 +119,15 @@ fn a_connection_that_does_not_come_is_tried_beside_the_first() {
 }
 
 #[test]
+fn a_connection_that_is_there_is_not_tried_again() {
+    let mut w = joining();
+    let all = opens(&mut w, Duration::from_millis(100));
+    let (now, node) = (w.now, &mut w.hosts[0].node);
+    node.handle_stream(now, all[0].0, StreamEvent::Connected);
+    assert_eq!(opens(&mut w, secs(4)), []);
+}
+
+#[test]
 fn connections_beside_the_first_are_few_and_end_with_it() {
     let mut w = joining();
     let mut tried = 0;

@@ -18,7 +18,8 @@ pub(super) fn line(s: &BootstrapStatus) -> Option<(Level, String)> {
             list(&s.contact)
         ),
         BootstrapState::Waiting => {
-            format!("{} servers are in contact: {}", s.contact.len(), list(&s.contact))
+            let is = if s.contact.len() == 1 { "server is" } else { "servers are" };
+            format!("{} {is} in contact: {}", s.contact.len(), list(&s.contact))
         }
         BootstrapState::Agreeing if s.awaited.is_empty() => "agreeing on the quorum".to_owned(),
         BootstrapState::Agreeing => {
@@ -85,6 +86,11 @@ mod tests {
             says(&status(BootstrapState::Waiting)),
             "bootstrap: waiting for 1 more server of 3: have agent-one, agent-two"
         );
+        let enough = BootstrapStatus { missing: 0, ..status(BootstrapState::Waiting) };
+        assert_eq!(says(&enough), "bootstrap: 2 servers are in contact: agent-one, agent-two");
+        let contact = enough.contact[..1].to_vec();
+        let lone = BootstrapStatus { contact, ..enough };
+        assert_eq!(says(&lone), "bootstrap: 1 server is in contact: agent-one");
         let mut s = status(BootstrapState::Agreeing);
         let id = quorate_core::NodeId::from_bytes([3; 16]);
         s.awaited = vec![(id, Some(Name::new("agent-three").unwrap())), (id, None)];
