@@ -204,8 +204,8 @@ impl Envelope {
     }
 
     /// Lends the room for what is opened; to be given back.
-    pub const fn lend(&mut self) -> Vec<u8> {
-        core::mem::replace(&mut self.room, Vec::new())
+    pub fn lend(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.room)
     }
 
     /// Takes the room back.
