@@ -77,8 +77,21 @@ impl Coordinate {
 
 /// The length of a vector.
 pub(crate) fn length(v: &[i64; DIMENSIONS]) -> i64 {
+    // Below 2^30, a second, eight squares stay below 2^63: nearly all are that short.
+    if v.iter().all(|x| x.unsigned_abs() < 1 << 30) {
+        return v.iter().map(|x| x * x).sum::<i64>().isqrt();
+    }
     let square = |x: &i64| u128::from(x.unsigned_abs()).pow(2);
     i64::try_from(v.iter().map(square).sum::<u128>().isqrt()).unwrap_or(i64::MAX)
+}
+
+/// `a` times `b` by `c`, rounded towards zero; what does not fit is cut off. `c` is not 0.
+pub(crate) fn part_of(a: i64, b: i64, c: i64) -> i64 {
+    match a.checked_mul(b) {
+        // A division of 64 bits takes a tenth of the time.
+        Some(product) => product.wrapping_div(c),
+        None => (i128::from(a) * i128::from(b) / i128::from(c)) as i64,
+    }
 }
 
 /// A coordinate on the wire: microseconds, as small as they are.
@@ -122,6 +135,37 @@ impl From<&Coordinate> for Place {
             height_us: us(c.height_ns).unsigned_abs(),
             adjustment_us: us(c.adjustment_ns),
             error: u16::try_from((c.error_ppm + 500) / 1000).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The short ways give what the long ones give.
+        #[test]
+        fn small_numbers_are_no_exception(
+            v in prop::array::uniform8(-MAX_NS..=MAX_NS),
+            down in 0u32..40,
+            (a, b, c) in (any::<i64>(), any::<i64>(), 1..=i64::MAX),
+        ) {
+            let v = v.map(|x| x >> down);
+            let squares: u128 = v.iter().map(|x| u128::from(x.unsigned_abs()).pow(2)).sum();
+            prop_assert_eq!(length(&v) as u128, squares.isqrt());
+            let (a, b) = (a >> down, b >> down);
+            let long = i128::from(a) * i128::from(b) / i128::from(c);
+            prop_assert_eq!(part_of(a, b, c), long as i64);
+        }
+    }
+
+    #[test]
+    fn the_longest_vector_on_the_short_way_fits() {
+        for x in [(1 << 30) - 1, 1 << 30] {
+            let length_of_one = u128::from(x as u64).pow(2) * 8;
+            assert_eq!(length(&[-x; DIMENSIONS]) as u128, length_of_one.isqrt());
         }
     }
 }

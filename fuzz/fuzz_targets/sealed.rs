@@ -23,19 +23,19 @@ fn envelope(k: u8, boot: u8) -> Envelope {
 
 /// A recorded packet: opened once; changed, never.
 fn recorded(data: &[u8], at: u16, change: u8) {
-    assert!(envelope(8, 3).open(data).is_err(), "opened with another key");
+    assert!(envelope(8, 3).open(data, &mut Vec::new()).is_err(), "opened with another key");
     let mut to = envelope(RECORDED, 255);
-    let first = to.open(data).is_ok();
+    let first = to.open(data, &mut Vec::new()).is_ok();
     if !first {
         return;
     }
-    assert_eq!(to.open(data), Err(HeadError::Replay));
+    assert_eq!(to.open(data, &mut Vec::new()), Err(HeadError::Replay));
     let mut bad = data.to_vec();
     let at = usize::from(at) % bad.len();
     bad[at] ^= change.max(1);
-    assert!(envelope(RECORDED, 254).open(&bad).is_err(), "changed at {at}");
-    assert!(to.open(&bad).is_err(), "changed at {at}, after the genuine one");
-    assert!(envelope(RECORDED, 254).open(&data[..at]).is_err(), "cut at {at}");
+    assert!(envelope(RECORDED, 254).open(&bad, &mut Vec::new()).is_err(), "changed at {at}");
+    assert!(to.open(&bad, &mut Vec::new()).is_err(), "changed at {at}, after the genuine one");
+    assert!(envelope(RECORDED, 254).open(&data[..at], &mut Vec::new()).is_err(), "cut at {at}");
 }
 
 /// One sender, one receiver, and a network that holds packets back, repeats and changes them.
@@ -63,11 +63,11 @@ fn window(mut steps: &[u8]) {
                 let mut bad = packet.clone();
                 let at = usize::from(*what >> 2) % bad.len();
                 bad[at] ^= b | 1;
-                assert!(to.open(&bad).is_err(), "changed at {at}");
+                assert!(to.open(&bad, &mut Vec::new()).is_err(), "changed at {at}");
                 continue;
             }
             let is_new = !taken.contains(c) && (*c > highest || highest - c < WINDOW);
-            let opened = to.open(packet).is_ok();
+            let opened = to.open(packet, &mut Vec::new()).is_ok();
             assert_eq!(opened, is_new, "number {c} after {highest}");
             if opened {
                 taken.insert(*c);

@@ -271,7 +271,8 @@ impl Node {
             return;
         }
         self.envelope.sealer_mut().into_iter().for_each(|s| s.clock(now));
-        let body = match self.envelope.open(bytes) {
+        let mut room = self.envelope.lend();
+        let body = match self.envelope.open(bytes, &mut room) {
             Ok(body) => body,
             Err(e) => {
                 self.stats.count(match e {
@@ -286,7 +287,7 @@ impl Node {
         };
         self.begin_replies(now, bytes.len());
         let mut claims = core::mem::take(&mut self.claims);
-        for b in wire::bodies(&body) {
+        for b in wire::bodies(body) {
             if let Ok((wire::CLAIM, body)) = b {
                 match self.memo.decode(body) {
                     Ok(c) => claims.push(c),
@@ -309,7 +310,7 @@ impl Node {
         }
         self.learn_claims(now, from, &mut claims);
         self.claims = claims;
-        self.envelope.recycle(body);
+        self.envelope.give_back(room);
         self.finish();
     }
 

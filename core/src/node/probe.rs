@@ -83,9 +83,9 @@ impl Node {
         }
         let t = &self.cfg.tuning;
         if kind != Kind::Contact {
-            self.timers.set(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
+            self.timers.add(Timer::ProbeLate(cookie), now + self.patient(t.probe_timeout));
         }
-        self.timers.set(Timer::ProbeEnd(cookie), now + self.patient(t.probe_interval));
+        self.timers.add(Timer::ProbeEnd(cookie), now + self.patient(t.probe_interval));
         let probe = Probe {
             target,
             kind,
@@ -209,9 +209,7 @@ impl Node {
 
     fn end_probe(&mut self, cookie: Cookie) -> Option<Probe> {
         let p = self.probes.remove(&cookie)?;
-        self.timers.stop(Timer::ProbeRepeat(cookie));
-        self.timers.stop(Timer::ProbeLate(cookie));
-        self.timers.stop(Timer::ProbeEnd(cookie));
+        self.timers.stop_probe(cookie);
         if let Some(id) = p.stream {
             self.abort(id);
         }

@@ -33,8 +33,9 @@ pub(super) struct Table {
     ids: Index,
     names: Index,
     spread: Spread,
-    /// The slot that was looked for last: it is often the next one, too.
-    recent: AtomicU32,
+    /// What was found last, for it is often looked for next, too: its hash, then its slot. Whether
+    /// it is another one is seen without a look at its slot, which is far away.
+    recent: [AtomicU32; 2],
     live: Vec<u32>,
     dead: Vec<u32>,
     /// Where in `live` or `dead` a slot stands.
@@ -117,13 +118,23 @@ impl Table {
 
     fn slot_of(&self, id: NodeId) -> Option<u32> {
         let is = |s: u32| self.at(s).is_some_and(|e| e.id() == id);
-        let recent = self.recent.load(Ordering::Relaxed);
-        if is(recent) {
-            return Some(recent);
+        let hash = self.hash(id);
+        let [recent, slot] = &self.recent;
+        if recent.load(Ordering::Relaxed) == hash {
+            let slot = slot.load(Ordering::Relaxed);
+            if is(slot) {
+                return Some(slot);
+            }
         }
-        let slot = self.ids.find(self.hash(id), is)?;
-        self.recent.store(slot, Ordering::Relaxed);
+        let slot = self.ids.find(hash, is)?;
+        self.remember(hash, slot);
         Some(slot)
+    }
+
+    fn remember(&self, hash: u32, slot: u32) {
+        let [recent, at] = &self.recent;
+        recent.store(hash, Ordering::Relaxed);
+        at.store(slot, Ordering::Relaxed);
     }
 
     fn at(&self, slot: u32) -> Option<&Entry> {
@@ -334,9 +345,9 @@ impl Table {
         for _ in 0..2 {
             while let Some(&slot) = self.probe_order.get(self.probe_next) {
                 self.probe_next += 1;
-                if let Some(e) = self.at(slot).filter(|e| e.is_live()) {
-                    self.recent.store(slot, Ordering::Relaxed);
-                    return Some(e.id());
+                if let Some(id) = self.at(slot).filter(|e| e.is_live()).map(|e| e.id()) {
+                    self.remember(self.hash(id), slot);
+                    return Some(id);
                 }
             }
             self.probe_order.clear();

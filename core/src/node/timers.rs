@@ -122,6 +122,16 @@ impl Timers {
         if let Some(old) = self.few.iter().rposition(|x| x.1 == t) {
             self.few.remove(old);
         }
+        self.add(t, at);
+    }
+
+    /// Sets a deadline of a timer that has none: nobody need look for an old one.
+    pub(super) fn add(&mut self, t: Timer, at: Instant) {
+        debug_assert!(self.at(t).is_none(), "{t:?} is set");
+        if let Some(m) = &mut self.many {
+            m.set(t, at);
+            return;
+        }
         let place = self.few.partition_point(|x| *x > (at, t));
         self.few.insert(place, (at, t));
         if self.few.len() > FEW.0 {
@@ -158,6 +168,18 @@ impl Timers {
                     self.few.remove(old);
                 }
             }
+        }
+    }
+
+    /// Stops all that waits for an answer with this cookie.
+    pub(super) fn stop_probe(&mut self, cookie: Cookie) {
+        use Timer::{ProbeEnd, ProbeLate, ProbeRepeat};
+        if self.many.is_some() {
+            [ProbeRepeat, ProbeLate, ProbeEnd].into_iter().for_each(|t| self.stop(t(cookie)));
+        } else {
+            self.few.retain(
+                |(_, t)| !matches!(t, ProbeRepeat(c) | ProbeLate(c) | ProbeEnd(c) if *c == cookie),
+            );
         }
     }
 
@@ -247,6 +269,14 @@ mod tests {
                     3 if at < 3 => {
                         timers.shift(Duration::from_secs(1));
                         model.values_mut().for_each(|x| *x = *x + Duration::from_secs(1));
+                    }
+                    5 if !model.contains_key(&t) => {
+                        timers.add(t, s(at));
+                        model.insert(t, s(at));
+                    }
+                    6 => {
+                        timers.stop_probe(n);
+                        model.remove(&t);
                     }
                     4 => {
                         let first = model.iter().map(|(t, at)| (*at, *t)).min();

@@ -16,7 +16,9 @@ use core::time::Duration;
 
 use super::{Node, index::Spread, peers::Peers, random::Random};
 use crate::{
-    coordinate::{Coordinate, DIMENSIONS, MAX_ERROR_PPM, MAX_NS, MIN_HEIGHT_NS, Place, length},
+    coordinate::{
+        Coordinate, DIMENSIONS, MAX_ERROR_PPM, MAX_NS, MIN_HEIGHT_NS, Place, length, part_of,
+    },
     identity::NodeId,
     planted::Bug,
     stats::Counter,
@@ -40,7 +42,7 @@ const ABSURD_DIVISOR: i64 = 4;
 /// What is shorter is taken as this long, nanoseconds.
 const SHORTEST_NS: i64 = 1000;
 /// The pull to the origin is one second at this distance, and falls with its square; seconds.
-const GRAVITY_S: i128 = 150;
+const GRAVITY_S: i64 = 150;
 
 /// What a member's answers told.
 #[derive(Debug)]
@@ -101,7 +103,7 @@ impl Vivaldi {
         let doubted = i64::from(self.own.error_ppm) < DOUBTFUL_PPM && !self.credulous;
         let absurd = off < -longest / 2 && doubted;
         let off = if self.credulous { off } else { off.max(-longest / 2) };
-        let wrong = (i128::from(off.abs()) * i128::from(ONE) / i128::from(rtt)) as i64;
+        let wrong = part_of(off.abs(), ONE, rtt);
         let wrong = wrong.min(ONE / 2);
         let mine = i64::from(self.own.error_ppm);
         let theirs = i64::from(other.error_ppm).max(SUREST_PPM);
@@ -109,18 +111,19 @@ impl Vivaldi {
         let gain = GAIN_PPM * weight / ONE / if absurd { ABSURD_DIVISOR } else { 1 };
         let error = (gain * wrong + mine * (ONE - gain)) / ONE;
         self.own.error_ppm = u32::try_from(error).unwrap_or(MAX_ERROR_PPM).min(MAX_ERROR_PPM);
-        self.push(rng, other, (i128::from(gain) * i128::from(off) / i128::from(ONE)) as i64);
+        self.push(rng, other, part_of(gain, off, ONE));
     }
 
     /// Moves away from `other` by `force` nanoseconds; towards it if that is negative.
     fn push(&mut self, rng: &mut Random, other: &Coordinate, force: i64) {
         let mut way = self.own.minus(other);
         let apart = length(&way);
+        let mut norm = apart;
         if apart <= SHORTEST_NS {
             way = core::array::from_fn(|_| (rng.below(1 << 24) as i64) - (1 << 23));
+            norm = length(&way).max(1);
         }
-        let norm = i128::from(length(&way).max(1));
-        let part = |of: i64| (i128::from(force) * i128::from(of) / norm) as i64;
+        let part = |of: i64| part_of(force, of, norm);
         for (x, d) in self.own.vec_ns.iter_mut().zip(way) {
             *x = (*x + part(d)).clamp(-MAX_NS, MAX_NS);
         }
@@ -139,10 +142,10 @@ impl Vivaldi {
 
     fn gravity(&mut self, rng: &mut Random) {
         let origin = Coordinate::ORIGIN;
-        let far = i128::from(self.own.distance_ns(&origin));
-        let force = far * far / (GRAVITY_S * GRAVITY_S * 1_000_000_000);
+        let far = self.own.distance_ns(&origin);
+        let force = part_of(far, far, GRAVITY_S * GRAVITY_S * 1_000_000_000);
         if force > 0 {
-            self.push(rng, &origin, -(force as i64));
+            self.push(rng, &origin, -force);
         }
     }
 

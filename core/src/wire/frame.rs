@@ -59,24 +59,43 @@ fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
 
 /// What a stream begins with, in each direction.
 pub fn stream_head(label: &Label) -> Vec<u8> {
-    head_of(MODE_CLEAR, label)
+    Head::new(MODE_CLEAR, label).to_vec()
 }
 
 /// What a sealed stream begins with: the key that is meant and this side's part of the keys.
 pub fn sealed_stream_head(label: &Label, key: KeyId, salt: &Salt) -> Vec<u8> {
-    let mut out = head_of(MODE_SEALED, label);
+    let mut out = Head::new(MODE_SEALED, label).to_vec();
     out.extend_from_slice(&key.0);
     out.extend_from_slice(salt);
     out
 }
 
-fn head_of(mode: u8, label: &Label) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4 + label.as_str().len());
-    out.extend_from_slice(&[MAGIC, FORMAT, mode]);
-    // A label has at most 64 bytes.
-    out.push(u8::try_from(label.as_str().len()).unwrap_or(u8::MAX));
-    out.extend_from_slice(label.as_str().as_bytes());
-    out
+/// What a packet begins with. It stands where it is used: each packet is compared with it, and
+/// what is elsewhere in memory is read anew for each.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    bytes: [u8; 4 + Label::MAX],
+    len: u8,
+}
+
+impl Head {
+    fn new(mode: u8, label: &Label) -> Self {
+        let text = label.as_str().as_bytes();
+        // A label has at most 64 bytes.
+        let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        let mut bytes = [0; 4 + Label::MAX];
+        bytes[..4].copy_from_slice(&[MAGIC, FORMAT, mode, len]);
+        bytes[4..4 + text.len()].copy_from_slice(text);
+        Self { bytes, len: 4 + len }
+    }
+}
+
+impl core::ops::Deref for Head {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// Splits a head off: (is it sealed, label, rest).
@@ -94,18 +113,21 @@ fn split_head(bytes: &[u8]) -> Result<(bool, &[u8], &[u8]), HeadError> {
 /// How an agent's datagrams are protected: by a checksum, or sealed.
 #[derive(Debug)]
 pub struct Envelope {
-    label: Label,
-    head: Vec<u8>,
+    head: Head,
     sealer: Option<Sealer>,
-    /// What came in last, opened.
-    opened: Vec<u8>,
+    /// Room for what is opened.
+    room: Vec<u8>,
 }
 
 impl Envelope {
     /// For the packets of this datacenter.
     pub fn new(label: Label, sealer: Option<Sealer>) -> Self {
         let mode = if sealer.is_some() { MODE_SEALED } else { MODE_CLEAR };
-        Self { head: head_of(mode, &label), label, sealer, opened: Vec::new() }
+        Self { head: Head::new(mode, &label), sealer, room: Vec::new() }
+    }
+
+    fn label(&self) -> &[u8] {
+        &self.head[4..]
     }
 
     /// What seals, if anything does.
@@ -151,39 +173,44 @@ impl Envelope {
         }
     }
 
-    /// Checks a datagram and returns its messages, still encoded; to be handed back with
-    /// [`Envelope::recycle`].
+    /// Checks a datagram and returns its messages, still encoded: as they came, or opened in `room`.
     ///
     /// # Errors
     /// [`HeadError`]: whose packet it is not, or that it is damaged, forged or a replay.
-    pub fn open(&mut self, bytes: &[u8]) -> Result<Vec<u8>, HeadError> {
-        let mut out = core::mem::take(&mut self.opened);
-        out.clear();
-        match &mut self.sealer {
-            None => out.extend_from_slice(open_datagram(&self.label, bytes)?),
-            Some(s) => {
-                let (sealed, label, rest) = split_head(bytes)?;
-                if !sealed {
-                    return Err(HeadError::Key);
-                }
-                if label != self.label.as_str().as_bytes() {
-                    return Err(HeadError::Label);
-                }
-                let head = bytes.len() - rest.len() + SEAL_BYTES;
-                out.extend_from_slice(bytes);
-                s.open(head, &mut out).map_err(|e| match e {
-                    SealError::Key => HeadError::Key,
-                    SealError::Replay => HeadError::Replay,
-                })?;
-                out.drain(..head);
-            }
+    pub fn open<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        room: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], HeadError> {
+        if self.sealer.is_none() {
+            return open_clear(self.label(), bytes);
         }
-        Ok(out)
+        let (sealed, label, rest) = split_head(bytes)?;
+        if !sealed {
+            return Err(HeadError::Key);
+        }
+        if label != self.label() {
+            return Err(HeadError::Label);
+        }
+        let head = bytes.len() - rest.len() + SEAL_BYTES;
+        room.clear();
+        room.extend_from_slice(bytes);
+        let opened = self.sealer.as_mut().map_or(Err(SealError::Key), |s| s.open(head, room));
+        opened.map_err(|e| match e {
+            SealError::Key => HeadError::Key,
+            SealError::Replay => HeadError::Replay,
+        })?;
+        Ok(&room[head..])
     }
 
-    /// Takes a buffer back.
-    pub fn recycle(&mut self, opened: Vec<u8>) {
-        self.opened = opened;
+    /// Lends the room for what is opened; to be given back.
+    pub fn lend(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.room)
+    }
+
+    /// Takes the room back.
+    pub fn give_back(&mut self, room: Vec<u8>) {
+        self.room = room;
     }
 }
 
@@ -216,6 +243,10 @@ pub fn finish_datagram(head: &[u8], out: &mut [u8]) {
 /// # Errors
 /// [`HeadError`]: whose packet it is not, or that it is damaged.
 pub fn open_datagram<'a>(label: &Label, bytes: &'a [u8]) -> Result<&'a [u8], HeadError> {
+    open_clear(label.as_str().as_bytes(), bytes)
+}
+
+fn open_clear<'a>(label: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], HeadError> {
     let (sealed, theirs, rest) = split_head(bytes)?;
     if sealed {
         return Err(HeadError::Key);
@@ -225,7 +256,7 @@ pub fn open_datagram<'a>(label: &Label, bytes: &'a [u8]) -> Result<&'a [u8], Hea
     if checksum(&[head, body]) != sum {
         return Err(HeadError::Checksum);
     }
-    if theirs != label.as_str().as_bytes() {
+    if theirs != label {
         return Err(HeadError::Label);
     }
     Ok(body)

@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher13;
 use super::{
     keys::{KeyOp, KeyReply},
     packed::ClaimList,
-    strict,
+    quick, strict,
 };
 use crate::{
     bootstrap::Memory,
@@ -29,7 +29,7 @@ pub type Cookie = u64;
 /// anew for each ping, two ids that meet once do not meet again: a member whose address another
 /// one has now is not held for alive for longer than that one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark([u8; 8]);
+pub struct Mark(pub(super) [u8; 8]);
 
 impl Mark {
     /// The mark of `id` in a ping with `cookie`.
@@ -308,7 +308,7 @@ pub enum MessageError {
 }
 
 macro_rules! messages {
-    ($($tag:literal $variant:ident($ty:ty) $doc:literal,)+) => {
+    ($($tag:literal $variant:ident($ty:ty) $doc:literal $by:ident,)+) => {
         /// All messages.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Message { $(#[doc = $doc] $variant($ty),)+ }
@@ -333,7 +333,7 @@ macro_rules! messages {
             /// [`MessageError::Body`].
             pub fn decode(tag: u8, body: &[u8]) -> Result<Option<Self>, MessageError> {
                 match tag {
-                    $($tag => strict::decode(body)
+                    $($tag => $by::decode(body)
                         .map(|b| Some(Self::$variant(b)))
                         .ok_or(MessageError::Body(tag)),)+
                     _ => Ok(None),
@@ -342,64 +342,43 @@ macro_rules! messages {
 
             /// Appends the body.
             pub fn encode_body(&self, out: &mut Vec<u8>) {
-                match self { $(Self::$variant(b) => encode(b, out),)+ }
+                match self { $(Self::$variant(b) => $by::encode(b, out),)+ }
             }
         }
     };
 }
 
 messages! {
-    1 Ping(Ping) "direct probe",
-    2 Ack(Ack) "answer to a probe",
-    3 NotMe(NotMe) "answer of another member at that address",
-    4 ProbeRequest(ProbeRequest) "asks a helper to probe",
-    5 Nack(Nack) "a helper's probe met no answer",
-    6 Claim(Claim) "gossip about one member",
-    7 Leave(Leave) "a leave to be confirmed",
-    8 LeaveAck(LeaveAck) "confirms a leave",
-    9 BootstrapReport(BootstrapReport) "where a server stands in the bootstrap agreement",
-    10 UserEvent(UserEvent) "what an application tells all members",
-    11 Query(Query) "what an application asks members",
-    12 QueryReply(QueryReply) "answers a query, or says that it was heard",
-    13 QueryReceipt(QueryReceipt) "a reply need not be repeated",
-    14 PlacedAck(PlacedAck) "answer to a probe, with the network coordinate",
-    16 Hello(Hello) "opens a stream",
-    17 Welcome(Welcome) "accepts a stream",
-    18 Reject(Reject) "refuses a stream",
-    19 Claims(ClaimList) "what is known",
-    20 Buckets(BoundedVec<u64, 256>) "digest by bucket",
-    21 Mismatch(Mismatch) "which buckets differ",
-    22 Summaries(Summaries) "members of differing buckets, in short",
-    23 Want(Want) "asks for records",
-    24 Done(()) "nothing more will come",
-    25 StreamAck(Ack) "answer to a probe over a stream",
-    26 Forgotten(Forgotten) "members that need not be listed any more",
-    27 Watching(Sender) "accepts a watch stream",
-    28 Beat(()) "a watch stream is still wanted",
-    29 EventDigest(u64) "digest of the remembered events",
-    30 EventKeys(BoundedVec<(u64, EventId), EVENT_WINDOW>) "which events are remembered",
-    31 Events(BoundedVec<UserEvent, 64>) "events that are missing there",
-    32 KeyRequest(KeyOp) "looks at a keyring or changes it",
-    33 KeyReply(KeyReply) "what became of that",
-}
-
-/// Writes one value. Vectors cannot fail to grow, and our types always encode.
-pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    struct Append<'a>(&'a mut Vec<u8>);
-    impl postcard::ser_flavors::Flavor for Append<'_> {
-        type Output = ();
-        fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(data);
-            Ok(())
-        }
-        fn try_push(&mut self, data: u8) -> postcard::Result<()> {
-            self.0.push(data);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
-    let written = postcard::serialize_with_flavor(value, Append(out));
-    debug_assert!(written.is_ok(), "a message of ours does not encode: {written:?}");
+    1 Ping(Ping) "direct probe" quick,
+    2 Ack(Ack) "answer to a probe" quick,
+    3 NotMe(NotMe) "answer of another member at that address" strict,
+    4 ProbeRequest(ProbeRequest) "asks a helper to probe" strict,
+    5 Nack(Nack) "a helper's probe met no answer" strict,
+    6 Claim(Claim) "gossip about one member" strict,
+    7 Leave(Leave) "a leave to be confirmed" strict,
+    8 LeaveAck(LeaveAck) "confirms a leave" strict,
+    9 BootstrapReport(BootstrapReport) "where a server stands in the bootstrap agreement" strict,
+    10 UserEvent(UserEvent) "what an application tells all members" strict,
+    11 Query(Query) "what an application asks members" strict,
+    12 QueryReply(QueryReply) "answers a query, or says that it was heard" strict,
+    13 QueryReceipt(QueryReceipt) "a reply need not be repeated" strict,
+    14 PlacedAck(PlacedAck) "answer to a probe, with the network coordinate" quick,
+    16 Hello(Hello) "opens a stream" strict,
+    17 Welcome(Welcome) "accepts a stream" strict,
+    18 Reject(Reject) "refuses a stream" strict,
+    19 Claims(ClaimList) "what is known" strict,
+    20 Buckets(BoundedVec<u64, 256>) "digest by bucket" strict,
+    21 Mismatch(Mismatch) "which buckets differ" strict,
+    22 Summaries(Summaries) "members of differing buckets, in short" strict,
+    23 Want(Want) "asks for records" strict,
+    24 Done(()) "nothing more will come" strict,
+    25 StreamAck(Ack) "answer to a probe over a stream" quick,
+    26 Forgotten(Forgotten) "members that need not be listed any more" strict,
+    27 Watching(Sender) "accepts a watch stream" strict,
+    28 Beat(()) "a watch stream is still wanted" strict,
+    29 EventDigest(u64) "digest of the remembered events" strict,
+    30 EventKeys(BoundedVec<(u64, EventId), EVENT_WINDOW>) "which events are remembered" strict,
+    31 Events(BoundedVec<UserEvent, 64>) "events that are missing there" strict,
+    32 KeyRequest(KeyOp) "looks at a keyring or changes it" strict,
+    33 KeyReply(KeyReply) "what became of that" strict,
 }

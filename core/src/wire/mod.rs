@@ -9,7 +9,8 @@
 //! that newer members may say more.
 //!
 //! Guarantees: decoding never panics and never allocates for what is not there; a body has one
-//! encoding only: what decodes encodes to the same bytes (see `strict`).
+//! encoding only: what decodes encodes to the same bytes (see `strict`, and `quick` for
+//! what is sent most).
 
 use alloc::vec::Vec;
 
@@ -17,6 +18,7 @@ mod frame;
 mod keys;
 mod message;
 mod packed;
+mod quick;
 mod seal;
 mod strict;
 

@@ -8,10 +8,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::Deref;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    message::{MessageError, encode},
-    strict,
-};
+use super::{message::MessageError, strict};
 use crate::{bounded::BoundedBytes, digest, identity::NodeId, record::Claim};
 
 /// A claim, its only encoding, and what the member list derives from it.
@@ -29,7 +26,7 @@ impl Packed {
     /// Encodes a claim.
     pub fn new(claim: Claim) -> Arc<Self> {
         let mut body = Vec::new();
-        encode(&claim, &mut body);
+        strict::encode(&claim, &mut body);
         Self::with_body(claim, &body)
     }
 

@@ -4,6 +4,7 @@
 //! value. Here a body is read, then written again against the bytes it came from: any difference,
 //! and anything left over, is an error. Nothing is allocated for the comparison.
 
+use alloc::vec::Vec;
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -41,4 +42,25 @@ pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T>
     }
     postcard::serialize_with_flavor(&value, Compare(bytes)).ok()?;
     Some(value)
+}
+
+/// Writes one value. Vectors cannot fail to grow, and our types always encode.
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    struct Append<'a>(&'a mut Vec<u8>);
+    impl Flavor for Append<'_> {
+        type Output = ();
+        fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(data);
+            Ok(())
+        }
+        fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+            self.0.push(data);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
+        }
+    }
+    let written = postcard::serialize_with_flavor(value, Append(out));
+    debug_assert!(written.is_ok(), "a message of ours does not encode: {written:?}");
 }
