@@ -82,6 +82,10 @@ bugs! {
         "a join under the name of a dead member that is held alive is refused unseen";
     HearsayBelieved = "hearsay-believed",
         "a member that nobody ever met is declared failed, and listed as such";
+    ObituaryBelieved = "obituary-believed",
+        "a failure that others report of a member held alive is believed unseen";
+    AloneUnminded = "alone-unminded",
+        "who hears nobody waits until it is heard of";
     FlapsNotDamped = "flaps-not-damped",
         "a member may fail and come back as often as it likes";
     LatenessCharged = "lateness-charged",
