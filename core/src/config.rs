@@ -165,7 +165,7 @@ impl Default for Tuning {
             gossip_to_dead: Duration::from_secs(30),
             awareness_max: 8,
             full_sync_interval: Duration::ZERO,
-            digest_quiet: Duration::from_millis(150),
+            digest_quiet: Duration::from_millis(50),
             reconnect_interval: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(72 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),

@@ -5,8 +5,8 @@
 //! looked into before it is believed: the accusation rides on a ping, the refutation on the ack. If
 //! the look meets nobody, the report is believed, without a suspicion of its own.
 //!
-//! An accusation near the limit of what is believed is believed unseen: its refutation is above that
-//! limit for whoever did not hear of both.
+//! An accusation near the limit of what is believed is believed unseen: its refutation is above
+//! that limit for whoever did not hear of both.
 //!
 //! Nothing is stored and nothing passed on meanwhile, so each report costs one look at most.
 
