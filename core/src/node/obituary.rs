@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use super::{Node, claims::Origin, probe::Kind};
 use crate::{
     identity::{NodeId, Version},
-    merge::{Order, compare},
+    merge::{Order, compare, plausible},
     planted::Bug,
     record::State,
     stats::Counter,
@@ -44,7 +44,7 @@ impl Node {
         let id = claim.id();
         if known.1 != State::Alive
             || claim.state() != State::Failed
-            || !self.believable(id, known.0, refutation(claim.version(), known.0))
+            || !plausible(known.0, refutation(claim.version(), known.0))
             || origin == Origin::Own
             || !self.cfg.tuning.doubt_failures
             || self.broken(Bug::ObituaryBelieved)
