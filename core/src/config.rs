@@ -67,6 +67,11 @@ pub struct Tuning {
     pub refused_grace: Duration,
     /// Evidence of the kernel (refused, mute) counts; if not, all is `Silent`.
     pub graded_evidence: bool,
+    /// A failure that others report of a member held alive is looked into before it is believed.
+    pub doubt_failures: bool,
+    /// Who heard no member for this long asks one of them per probe interval, until one answers;
+    /// zero: never.
+    pub alone_after: Duration,
     /// Members to which each keeps a watch stream; 0: none.
     pub observers: usize,
     /// Gossip goes out this often.
@@ -148,6 +153,8 @@ impl Default for Tuning {
             suspicion_confirmations: 2,
             refused_grace: Duration::from_millis(300),
             graded_evidence: true,
+            doubt_failures: true,
+            alone_after: Duration::from_secs(3),
             observers: 3,
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
@@ -158,7 +165,7 @@ impl Default for Tuning {
             gossip_to_dead: Duration::from_secs(30),
             awareness_max: 8,
             full_sync_interval: Duration::ZERO,
-            digest_quiet: Duration::from_millis(150),
+            digest_quiet: Duration::from_millis(50),
             reconnect_interval: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(72 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),
@@ -185,6 +192,8 @@ impl Tuning {
             silent: Patience::millis(4000, 24_000),
             patience_by_size: true,
             graded_evidence: false,
+            doubt_failures: false,
+            alone_after: Duration::ZERO,
             observers: 0,
             count_hearing: false,
             immediate_gossip: false,

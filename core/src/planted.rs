@@ -86,6 +86,10 @@ bugs! {
         "a member that nobody ever met is declared failed, and listed as such";
     DroppedNotSought = "dropped-not-sought",
         "who was dropped unmet is looked for by chance only, whatever others say of it";
+    ObituaryBelieved = "obituary-believed",
+        "a failure that others report of a member held alive is believed unseen";
+    AloneUnminded = "alone-unminded",
+        "who hears nobody waits until it is heard of";
     FlapsNotDamped = "flaps-not-damped",
         "a member may fail and come back as often as it likes";
     LatenessCharged = "lateness-charged",

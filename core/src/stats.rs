@@ -93,6 +93,8 @@ counters! {
     Suspicions = "suspicions",
     /// Members declared failed here.
     FailuresDeclared = "failures_declared",
+    /// Failures that others reported of members held alive here: they were looked into first.
+    FailuresDoubted = "failures_doubted",
     /// Accusations against us that we refuted.
     Refutations = "refutations",
     /// Full or partial state exchanges finished.

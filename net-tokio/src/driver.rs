@@ -402,7 +402,7 @@ impl<N: Net, C: Clock> Driver<N, C> {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
-        events::log(&event, self.publisher.local_id());
+        events::log(&event, &self.node);
         match event {
             Event::JoinFinished { id, result, .. } => {
                 if let Some(i) = self.joins.iter().position(|(j, _)| *j == id) {

@@ -36,6 +36,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::DroppedNotSought, "large/calm-bounds.scn"),
     (Bug::LateTurnLost, "names/newcomer-restarts.scn"),
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
+    (Bug::ObituaryBelieved, "partitions/halves.scn"),
+    (Bug::AloneUnminded, "partitions/comes-back.scn"),
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),
     (Bug::MovedNotFollowed, "traffic/forged-and-moved.scn"),

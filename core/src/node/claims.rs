@@ -75,6 +75,7 @@ impl Node {
                     self.accept(now, &Packed::new(lifted), origin);
                 }
             }
+            Order::Newer if self.look_first(now, claim, known, origin) => {}
             Order::Newer => self.accept(now, claim, origin),
             Order::Same => {
                 if let Statement::Suspect { by, evidence, .. } = claim.statement
@@ -147,12 +148,12 @@ impl Node {
     }
 
     /// The claim is the truth from now on.
-    fn accept(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
+    pub(super) fn accept(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
         let before = self.table.get(id).map(Arc::clone);
         self.table.put(claim, now, &mut self.rng);
         self.revision += 1;
-        if !matches!(origin, Origin::Stream { spread: false }) {
+        if !matches!(origin, Origin::Stream { spread: false }) && !self.keeps_quiet(claim, origin) {
             self.spread(now, claim);
         }
         self.changed(now);

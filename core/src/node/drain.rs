@@ -75,6 +75,8 @@ impl Node {
                     if let Some(c) = own.filter(|c| buf.len() + 3 + c.body().len() <= room) {
                         wire::append_claim(&c, buf);
                     }
+                } else if let Some(c) = self.told_of(target) {
+                    wire::append_claim(c, buf);
                 }
                 self.piggyback(target, buf);
                 to

@@ -214,6 +214,15 @@ impl Node {
         }
     }
 
+    /// Contacts all that were taken off the list since then: we could reach nobody.
+    pub(super) fn contact_dropped(&mut self, now: Instant, since: Instant) {
+        let dropped = self.notes.hearsay.dropped.iter();
+        let all: Vec<SocketAddr> = dropped.filter(|d| d.since >= since).map(|d| d.at).collect();
+        for to in all {
+            self.open_join(now, to, None);
+        }
+    }
+
     /// Somebody says that a member lives which is held for dead and forgotten here. If it does, it
     /// must hear of that: nobody but it can come back from there.
     pub(super) fn challenge(&mut self, claim: &Claim, grave: (Version, State)) {

@@ -6,13 +6,15 @@
 //! Code map: `claims` decides what is believed, `names` who keeps a name, `hearsay` what becomes
 //! of members that nobody met; `probe`, `relay` and `suspicion` find out who answers, `cadence`
 //! whom to ask when; `watch` learns from the kernel who died; `flap` and `degraded` deal with bad
-//! links; `vivaldi` measures how far others are; `gossip` spreads; `streams`, `sync` and
+//! links; `obituary` doubts what others say of the dead, `alone` knows when nobody is heard;
+//! `vivaldi` measures how far others are; `gossip` spreads; `streams`, `sync` and
 //! `differences` exchange in bulk; `versions` knows who understands what; `keyring` changes keys
 //! on all members; `replies` bounds what strangers are told, `vouch` keeps what members said of
 //! themselves; `drain` is the way out; `leave` and `upkeep` are the rest of a member's life;
 //! `user` and `query` carry what applications say; `table`, `index`, `peers`, `few`, `queue` and
 //! `timers` are the data.
 
+mod alone;
 mod bootstrap;
 mod cadence;
 mod claims;
@@ -28,6 +30,7 @@ mod index;
 mod keyring;
 mod leave;
 mod names;
+mod obituary;
 mod peers;
 mod probe;
 mod query;
@@ -140,6 +143,7 @@ struct Notes {
     flaps: flap::Flaps,
     degraded: degraded::Degraded,
     lateness: upkeep::Lateness,
+    alone: alone::Alone,
 }
 
 /// One member's whole protocol state. See the [crate] for its contract.
@@ -376,6 +380,7 @@ impl Node {
             Timer::Settle => self.on_settle_timer(now),
             Timer::FullSync => self.on_full_sync_timer(now),
             Timer::Reconnect => self.on_reconnect_timer(now),
+            Timer::Alone => self.on_alone_timer(now),
             Timer::Reap => self.on_reap_timer(now),
             Timer::SavePeers => self.save_peers(),
             Timer::Rejoin => self.on_rejoin_timer(now),

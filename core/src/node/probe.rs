@@ -3,7 +3,7 @@
 //! What a prober meets instead of an answer is graded: see [`Evidence`]. A broken or refused
 //! stream alone proves nothing; with an independent helper's refusal it ends the wait at once.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing, Timer, degraded::Path, streams::Role};
@@ -15,7 +15,7 @@ use crate::{
     record::Evidence,
     stats::Counter,
     time::Instant,
-    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Ping, PlacedAck},
+    wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, NotMe, Packed, Ping, PlacedAck},
 };
 
 /// What a probe is for.
@@ -46,6 +46,8 @@ pub(super) struct Probe {
     again: bool,
     /// A watch stream to the target broke: its kernel said so once already.
     unwatched: bool,
+    /// That it failed, as somebody else says: the reason for the probe.
+    pub(super) told: Option<Arc<Packed>>,
 }
 
 /// This bit of a cookie says that the ping was a repeat; a probe is known by the cookie without
@@ -71,9 +73,8 @@ impl Node {
         kind: Kind,
     ) -> Option<Cookie> {
         let to = self.table.get(target).map(|e| e.record.addr)?;
-        let doubled = |p: &Probe| p.target == target && p.kind == Kind::Verify;
         if self.probes.len() >= MAX_PROBES
-            || (kind == Kind::Verify && self.probes.values().any(doubled))
+            || (kind == Kind::Verify && self.probes.values().any(|p| p.verifies(target)))
         {
             return None;
         }
@@ -97,6 +98,7 @@ impl Node {
             met: None,
             again: false,
             unwatched: false,
+            told: None,
         };
         self.probes.insert(cookie, probe);
         self.transmit(Outgoing::Ping { to, target, cookie });
@@ -203,8 +205,16 @@ impl Node {
             // However many nacks are missing, it is one hint that the fault may be ours.
             self.worse_health();
         }
+        self.conclude(now, &p, p.evidence());
+    }
+
+    /// Nobody was met.
+    fn conclude(&mut self, now: Instant, p: &Probe, evidence: Evidence) {
+        if p.told.as_ref().is_some_and(|told| self.believe_told(now, told)) {
+            return;
+        }
         let witnesses = u8::try_from(p.nacks.len()).unwrap_or(u8::MAX);
-        self.accuse(now, p.target, p.evidence(), witnesses);
+        self.accuse(now, p.target, evidence, witnesses);
     }
 
     fn end_probe(&mut self, cookie: Cookie) -> Option<Probe> {
@@ -217,6 +227,9 @@ impl Node {
     }
 
     pub(super) fn on_ping(&mut self, now: Instant, from: SocketAddr, p: Ping) {
+        if self.table.get(p.from.id).is_some_and(|e| e.record.addr == from) {
+            self.heard_somebody(now);
+        }
         let known = self.known_at(p.from.id, from);
         let cookie = p.cookie;
         if p.target != Mark::new(cookie, self.me.id) {
@@ -275,6 +288,7 @@ impl Node {
             }
             return;
         };
+        self.heard_somebody(now);
         if p.late && !p.unwatched {
             self.stats.count(Counter::ProbesRescued);
         }
@@ -383,8 +397,7 @@ impl Node {
     fn on_probe_end_early(&mut self, now: Instant, cookie: Cookie) {
         if let Some(p) = self.end_probe(cookie) {
             self.stats.count(Counter::ProbesFailed);
-            let witnesses = u8::try_from(p.nacks.len()).unwrap_or(u8::MAX);
-            self.accuse(now, p.target, Evidence::Refused, witnesses);
+            self.conclude(now, &p, Evidence::Refused);
         }
     }
 
@@ -398,6 +411,11 @@ impl Node {
 }
 
 impl Probe {
+    /// Is it a doubt about this member?
+    pub(super) fn verifies(&self, id: NodeId) -> bool {
+        self.target == id && self.kind == Kind::Verify
+    }
+
     fn refused_twice(&self) -> bool {
         let refused =
             |r: &(NodeId, NackReason)| matches!(r.1, NackReason::Refused | NackReason::NotMe);

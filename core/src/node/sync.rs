@@ -23,6 +23,9 @@ use crate::{
     wire::{Ack, ClaimList, Hello, Message, Packed, Purpose, Reject, Welcome},
 };
 
+/// Exchanges that change nothing are at most so far apart.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// When to compare notes again.
 #[derive(Debug, Default)]
 pub(super) struct SyncState {
@@ -92,7 +95,7 @@ impl Node {
         let role = Role::Syncing(Box::default());
         self.syncing.open = self.open(now, to, role, self.cfg.tuning.stream_timeout);
         // What does not get better by talking is not talked about all the time.
-        let wait = quiet * (1 << self.syncing.fruitless.min(6));
+        let wait = (quiet * (1 << self.syncing.fruitless.min(8))).min(LONGEST_WAIT);
         self.syncing.fruitless += 1;
         self.syncing.last_sync = now;
         self.syncing.not_before = now + wait;

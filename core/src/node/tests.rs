@@ -16,6 +16,7 @@ mod bootstrap;
 mod hearsay;
 mod keyring;
 mod names;
+mod obituary;
 mod order;
 mod quiet;
 mod replies;
@@ -41,6 +42,8 @@ struct World {
     hosts: Vec<Host>,
     peers: BTreeMap<End, End>,
     accepted: u64,
+    /// This host runs, and nothing reaches it or leaves it.
+    cut: Option<usize>,
 }
 
 fn addr(i: usize) -> SocketAddr {
@@ -66,7 +69,7 @@ fn config(i: usize) -> Config {
 impl World {
     fn new(n: usize) -> Self {
         let (now, accepted) = (Instant::from_nanos(1), 0);
-        let mut w = Self { now, hosts: Vec::new(), peers: BTreeMap::new(), accepted };
+        let mut w = Self { now, hosts: Vec::new(), peers: BTreeMap::new(), accepted, cut: None };
         (0..n).for_each(|i| w.start(config(i)));
         w
     }
@@ -141,6 +144,9 @@ impl World {
             }
             while let Some((from, to, bytes)) = wire.pop_front() {
                 quiet = false;
+                if self.cut.is_some_and(|c| from == c || self.hosts[c].node.cfg.addr == to) {
+                    continue;
+                }
                 if let Some(h) = self.hosts.iter_mut().find(|h| h.up && h.node.cfg.addr == to) {
                     h.node.handle_datagram(self.now, addr(from), &bytes);
                 }
@@ -157,6 +163,10 @@ impl World {
             StreamAction::Open { id, to } => {
                 let there = self.hosts.iter().position(|h| h.node.cfg.addr == to);
                 match there.filter(|&p| self.hosts[p].up) {
+                    _ if self.cut.is_some_and(|c| c == i || there == Some(c)) => {
+                        let ev = StreamEvent::Failed(StreamError::TimedOut);
+                        self.hosts[i].node.handle_stream(now, id, ev);
+                    }
                     Some(p) => {
                         self.accepted += 1;
                         let theirs = StreamId::accepted(self.accepted);

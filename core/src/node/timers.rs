@@ -41,6 +41,8 @@ pub(super) enum Timer {
     FullSync,
     /// Contact somebody who failed.
     Reconnect,
+    /// Nobody was heard for a while: ask somebody.
+    Alone,
     /// Forget members that are gone for long.
     Reap,
     /// Write down whom to contact after a restart.

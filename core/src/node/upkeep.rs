@@ -85,6 +85,7 @@ impl Node {
         self.timers.set(Timer::Probe, now + first);
         self.timers.set(Timer::Reconnect, now + reconnect);
         self.arm_reap(now);
+        self.listen(now);
         self.arm_full_sync(now);
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.open_join(now, addr, Some(id));
@@ -202,6 +203,7 @@ impl Node {
     pub(super) fn put_off(&mut self, gap: Duration) {
         self.timers.shift(gap);
         self.put_suspicions_off(gap);
+        self.notes.alone.heard = self.notes.alone.heard + gap;
     }
 
     /// The process was away (stopped, suspended, starved): whatever did not happen meanwhile is

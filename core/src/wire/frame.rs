@@ -173,7 +173,8 @@ impl Envelope {
         }
     }
 
-    /// Checks a datagram and returns its messages, still encoded: as they came, or opened in `room`.
+    /// Checks a datagram and returns its messages, still encoded: as they came, or opened in
+    /// `room`.
     ///
     /// # Errors
     /// [`HeadError`]: whose packet it is not, or that it is damaged, forged or a replay.

@@ -3,7 +3,7 @@
 
 mod bootstrap;
 
-use quorate_core::{Event, KeyringReport, NodeId, Record};
+use quorate_core::{Event, KeyringReport, Node, NodeId, Record};
 use tracing::Level;
 
 /// `member alive: NAME ADDR`
@@ -17,13 +17,27 @@ pub(super) fn left(record: &Record) {
 }
 
 /// Logs an event. What concerns this agent itself is logged by who knows its own state.
-pub(super) fn log(event: &Event, local: NodeId) {
-    if let Some((level, line)) = describe(event, local) {
+pub(super) fn log(event: &Event, node: &Node) {
+    let line = match event {
+        Event::Refuted { by, version } => {
+            let by = who(node, *by);
+            let line = format!("refuted an accusation by {by}: now at version {version}");
+            Some((Level::WARN, line))
+        }
+        _ => describe(event, node.local().record.id),
+    };
+    if let Some((level, line)) = line {
         emit(level, &line);
     }
     if let Event::Suspected { record, by, evidence } = event {
-        tracing::debug!("{} is suspected by {by}: {evidence:?}", record.name);
+        tracing::debug!("{} is suspected by {}: {evidence:?}", record.name, who(node, *by));
     }
+}
+
+/// A member's name; the id of who is not on the list.
+fn who(node: &Node, id: NodeId) -> String {
+    let known = node.members().find(|m| m.record.id == id);
+    known.map_or_else(|| id.to_string(), |m| m.record.name.to_string())
 }
 
 fn emit(level: Level, line: &str) {
@@ -56,10 +70,6 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::SuspicionRefuted { record } => info(format!("suspicion refuted: {}", record.name)),
         Event::Failed { record } => info(format!("member failed: {}", record.name)),
         Event::Reaped { record } => info(format!("member reaped: {}", record.name)),
-        Event::Refuted { by, version } => {
-            let line = format!("refuted an accusation by {by}: now at version {version}");
-            Some((Level::WARN, line))
-        }
         Event::NameConflict { other, holder } => {
             let line = format!(
                 "the name '{}' is used twice: {} ({}) has it, {} ({}) uses it too; give one of \
@@ -95,8 +105,9 @@ fn describe(event: &Event, local: NodeId) -> Option<(Level, String)> {
         Event::LeaveFinished { confirmed } => {
             Some((Level::DEBUG, format!("the leave is known: {confirmed} members confirmed")))
         }
-        // What applications say is logged where it is heard.
-        Event::User { .. }
+        // What applications say is logged where it is heard, and `log` knows who accused.
+        Event::Refuted { .. }
+        | Event::User { .. }
         | Event::QueryReceived { .. }
         | Event::QueryAnswer { .. }
         | Event::QueryDone { .. } => None,

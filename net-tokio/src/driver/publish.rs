@@ -53,11 +53,6 @@ impl Publisher {
         self.outlet = Some((view, index));
     }
 
-    /// This agent's id.
-    pub const fn local_id(&self) -> NodeId {
-        self.local_id
-    }
-
     /// Publishes what has changed since the last time, if anything has.
     pub(crate) fn publish(&mut self, node: &Node) {
         if node.revision() == self.revision {

@@ -139,7 +139,8 @@ fn a_forged_request_does_not_make_a_helper_flood_an_address() {
     assert_eq!(count, 1);
 }
 
-/// n0 alone hears a claim of n1 at `version`.
+/// n0 alone hears a claim of n1 at `version`. The failure of somebody who is suspected already is
+/// believed unseen.
 fn told(w: &mut World, at: usize, version: Version, statement: Statement) {
     let record = Record { version, ..(*w.hosts[1].node.me).clone() };
     let claim = Claim { record: record.into(), statement };
@@ -202,6 +203,8 @@ fn moved(gone: Duration, from: usize, step: Version) -> (Version, State) {
     let by = NodeId::from_bytes([2; 16]);
     let known = w.hosts[1].node.me.version;
     w.hosts[1].up = false;
+    let suspect = Statement::Suspect { by, evidence: Evidence::Silent, witnesses: 0 };
+    told(&mut w, 0, known, suspect);
     told(&mut w, 0, known, Statement::Failed { by });
     w.run(gone);
     let generation = known.generation + step.generation;
