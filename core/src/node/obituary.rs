@@ -5,6 +5,9 @@
 //! looked into before it is believed: the accusation rides on a ping, the refutation on the ack. If
 //! the look meets nobody, the report is believed, without a suspicion of its own.
 //!
+//! Of a member that was not met here, only talk is known: that it lives is no better than that it
+//! failed. Who is killed just after it came was met by few, and their word must reach all at once.
+//!
 //! An accusation near the limit of what is believed is believed unseen: its refutation is above
 //! that limit for whoever did not hear of both.
 //!
@@ -46,6 +49,7 @@ impl Node {
             || claim.state() != State::Failed
             || !plausible(known.0, refutation(claim.version(), known.0))
             || origin == Origin::Own
+            || self.notes.hearsay.is_unmet(&self.table, id)
             || !self.cfg.tuning.doubt_failures
             || self.broken(Bug::ObituaryBelieved)
         {

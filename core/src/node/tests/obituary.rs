@@ -81,6 +81,18 @@ fn a_failure_of_a_suspect_needs_no_look() {
     assert_eq!((w.state(0, 2), doubted(&w)), (Some(State::Failed), 0));
 }
 
+/// Who is killed just after it came: few met it, and their word goes round at once.
+#[test]
+fn a_failure_of_who_was_not_met_is_believed_unseen() {
+    let mut w = World::joined(4);
+    let record = Record::of_client(id(77), Name::new("n77").unwrap(), addr(77));
+    for statement in [Statement::Alive, Statement::Failed { by: id(1) }] {
+        let claim = Claim { record: Arc::new(record.clone()), statement };
+        w.hosts[0].node.learn_claim(w.now, claim, Origin::Packet(addr(1)));
+    }
+    assert_eq!((w.state(0, 77), doubted(&w)), (Some(State::Failed), 0));
+}
+
 /// The refutation of one near the limit would not be believed by those who did not hear of it.
 #[test]
 fn a_failure_far_ahead_is_believed_unseen() {
