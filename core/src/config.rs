@@ -1,5 +1,6 @@
 //! What a node is told at its start: who it is, how patient, how much it may hold.
 
+use alloc::sync::Arc;
 use core::{net::SocketAddr, time::Duration};
 
 use crate::{
@@ -33,10 +34,10 @@ pub struct Config {
     pub durable: Durable,
     /// After a restart contact the peers in `durable`, even if it says we left.
     pub rejoin_after_leave: bool,
-    /// Intervals and multipliers.
-    pub tuning: Tuning,
+    /// Intervals and multipliers. Nodes of one process may share them, and the caps.
+    pub tuning: Arc<Tuning>,
     /// Caps.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
 }
 
 /// Intervals and multipliers of the protocol. `docs/constants.md` has the measurement behind each.

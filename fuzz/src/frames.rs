@@ -1,22 +1,12 @@
 //! Heads and checksums around arbitrary bytes, so that a changed byte changes what is said and not
 //! only whether it is heard.
 
-use std::hash::Hasher;
-
-use quorate_core::wire;
-use siphasher::sip::SipHasher13;
+use quorate_core::wire::{self, checksum};
 
 use crate::label;
 
 /// Bytes of a frame before its tag: length and checksum.
 const FRAME_HEAD: usize = 8;
-
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 1);
-    h.write(bytes);
-    let [a, b, c, d, ..] = h.finish().to_le_bytes();
-    [a, b, c, d]
-}
 
 /// A datagram in clear with these messages.
 pub fn datagram(body: &[u8]) -> Vec<u8> {

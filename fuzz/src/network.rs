@@ -99,8 +99,8 @@ fn config(n: usize, roles: u8, sealed: bool, durable: Durable) -> Config {
         meta: Pairs::default(),
         durable,
         rejoin_after_leave: roles & 8 != 0,
-        tuning: Tuning::default(),
-        limits: limits(),
+        tuning: std::sync::Arc::default(),
+        limits: std::sync::Arc::new(limits()),
     }
 }
 

@@ -58,8 +58,8 @@ fn config(head: &Head, durable: Durable) -> Config {
         meta: Pairs::default(),
         durable,
         rejoin_after_leave: head.host % 2 == 0,
-        tuning: Tuning::default(),
-        limits: limits(),
+        tuning: std::sync::Arc::default(),
+        limits: std::sync::Arc::new(limits()),
     }
 }
 

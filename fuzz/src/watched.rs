@@ -220,8 +220,7 @@ impl Watched {
             Event::Reaped { record } => (Told::Reaped, record),
             Event::Unconfirmed { record } => (Told::Unconfirmed, record),
             Event::Refuted { version, .. } => {
-                let asked = self.asked.map_or(0, |a| a.1);
-                return must(ledger.checker.refutes(self.place, *version, asked));
+                return must(ledger.checker.refutes(self.place, *version));
             }
             _ => return,
         };

@@ -262,8 +262,8 @@ fn make_node(
         meta: config.meta.clone(),
         durable,
         rejoin_after_leave: config.rejoin_after_leave,
-        tuning,
-        limits: config.limits.clone(),
+        tuning: Arc::new(tuning),
+        limits: Arc::new(config.limits.clone()),
     };
     if core.addr.ip().is_multicast() {
         return Err(ConfigError::Address(core.addr).into());

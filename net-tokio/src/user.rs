@@ -168,7 +168,7 @@ impl Talk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Config, Durable, Event, Label, Limits, Name, Pairs, Role, Tuning};
+    use quorate_core::{Config, Durable, Event, Label, Limits, Name, Pairs, Role};
     use std::sync::Arc;
 
     fn node(events: usize) -> Node {
@@ -182,8 +182,8 @@ mod tests {
             meta: Pairs::default(),
             durable: Durable::new(NodeId::from_bytes([1; 16])),
             rejoin_after_leave: false,
-            tuning: Tuning::default(),
-            limits: Limits { events, ..Limits::default() },
+            tuning: Arc::default(),
+            limits: Arc::new(Limits { events, ..Limits::default() }),
         };
         let mut node = Node::new(config, [1; 32], Instant::ZERO).unwrap();
         let p = node.poll_persist().unwrap();

@@ -1,18 +1,12 @@
 //! Profiles of the protocol on equal seeds: what a change costs and brings, in numbers. Guarantee:
 //! the table does not depend on the number of threads.
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fmt::Write as _;
 
 use crate::{
     Program,
     keyed::{Keyed, Purpose},
-    runner,
+    pool, runner,
     scenario::Scenario,
     trace::Sink,
     world::{Measures, Options},
@@ -148,7 +142,12 @@ impl Job<'_> {
 /// Runs every case, size, profile and seed; `progress` is told after each run, from any thread.
 pub fn compare(what: &Comparison, progress: impl Fn() + Sync) -> Vec<Row> {
     let jobs = plan(what);
-    let results = all(&jobs, what.jobs, progress);
+    let run = |i: u64| {
+        let result = jobs.get(usize::try_from(i).ok()?).and_then(Job::run);
+        progress();
+        result
+    };
+    let results = pool::each(jobs.len() as u64, what.jobs, run, |_| false);
     let seeds = usize::try_from(what.seeds).unwrap_or(usize::MAX).max(1);
     let measured = jobs.chunks(seeds).zip(results.chunks(seeds));
     measured
@@ -172,27 +171,6 @@ fn plan(what: &Comparison) -> Vec<Job<'_>> {
         }
     }
     jobs
-}
-
-/// The results in the order of the jobs, whichever is done first.
-fn all(jobs: &[Job<'_>], threads: usize, progress: impl Fn() + Sync) -> Vec<Option<Measures>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(vec![None; jobs.len()]);
-    let work = || {
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(job) = jobs.get(i) else { return };
-            let result = job.run();
-            results.lock().unwrap_or_else(|e| e.into_inner())[i] = result;
-            progress();
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(work);
-        }
-    });
-    results.into_inner().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Runs that [`compare`] will make.
@@ -376,6 +354,7 @@ pub fn csv(rows: &[Row]) -> String {
 mod tests {
     use super::*;
     use crate::constants;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn comparison(cases: &[&str], size: u32) -> Comparison {
         let cases = cases.iter().map(|&c| c.to_owned()).collect();

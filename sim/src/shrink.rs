@@ -77,8 +77,7 @@ fn fails(scenario: Scenario, program: &Program) -> Option<Failure> {
 impl<F: FnMut(usize)> Shrinker<'_, F> {
     /// Takes the candidate if it is valid and fails the same check.
     fn accepts(&mut self, candidate: Scenario) -> bool {
-        if self.runs >= self.budget || candidate == self.best || candidate.missing_node().is_some()
-        {
+        if self.runs >= self.budget || candidate == self.best || candidate.missing().is_some() {
             return false;
         }
         // Nodes that nobody tells to join never agree: that is another failure of the same name.

@@ -3,15 +3,13 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use crate::{
     aim::Aim,
     keyed::{Keyed, Purpose},
+    pool,
     program::Program,
     runner,
     scenario::{Goal, Scenario},
@@ -89,38 +87,24 @@ impl Report {
 
 /// Runs all seeds; `progress` is told after each run, from any thread.
 pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
-    let next = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    let results: Mutex<Vec<(u64, Outcome)>> = Mutex::new(Vec::new());
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let n = next.fetch_add(1, Ordering::Relaxed);
-            if n >= what.seeds {
-                return;
-            }
-            let seed = what.first.wrapping_add(n);
-            let options = Options { program: what.program.clone(), ..Options::default() };
-            // What is drawn asks for nothing that is not there.
-            let Ok(outcome) = runner::run(what.aim.draw(seed), options) else { continue };
-            progress();
-            let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
-            results.push((seed, outcome));
-            if results.iter().filter(|r| !r.1.failures.is_empty()).count() >= what.max_failures {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
+    let failed = AtomicUsize::new(0);
+    let run = |n| {
+        let seed = what.first.wrapping_add(n);
+        let options = Options { program: what.program.clone(), ..Options::default() };
+        // What is drawn asks for nothing that is not there.
+        let outcome = runner::run(what.aim.draw(seed), options).ok()?;
+        progress();
+        Some((seed, outcome))
     };
-    std::thread::scope(|scope| {
-        for _ in 0..what.jobs.max(1) {
-            scope.spawn(work);
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.sort_unstable_by_key(|r| r.0);
+    let enough = |r: &Option<(u64, Outcome)>| {
+        r.as_ref().is_some_and(|r| !r.1.failures.is_empty())
+            && failed.fetch_add(1, Ordering::Relaxed) + 1 >= what.max_failures
+    };
+    let results = pool::each(what.seeds, what.jobs, run, enough).into_iter().flatten();
     report(what.aim, results)
 }
 
-fn report(aim: Aim, results: Vec<(u64, Outcome)>) -> Report {
+fn report(aim: Aim, results: impl Iterator<Item = (u64, Outcome)>) -> Report {
     let mut report = Report::default();
     for (seed, o) in results {
         report.runs += 1;

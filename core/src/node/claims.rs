@@ -344,7 +344,10 @@ impl Node {
             // where we were unknown only, a new generation everywhere.
             None => self.mint_generation(self.me.version.generation),
         }
-        let version = self.me.version;
+        // A new generation is the answer before it is on disk, and goes out once it is.
+        let minted = self.storage.gate.filter(|_| incarnation.is_none()).map(|g| g.1);
+        let version =
+            minted.map_or(self.me.version, |generation| Version { generation, incarnation: 0 });
         self.event(Event::Refuted { by, version });
     }
 

@@ -32,12 +32,19 @@ pub(super) enum Outgoing {
 /// Places that an empty queue keeps.
 const QUIET: usize = 16;
 
-/// What comes next goes where the last things were, not once around the whole ring.
-fn begin_anew<T>(empty: &mut VecDeque<T>) {
-    empty.clear();
+/// A mass join leaves no memory behind.
+fn shrink<T>(empty: &mut VecDeque<T>) {
     if empty.capacity() > QUIET {
         empty.shrink_to(QUIET);
     }
+}
+
+/// The first thing goes where the last ones were, not once around the whole ring.
+fn push<T>(queue: &mut VecDeque<T>, x: T) {
+    if queue.is_empty() {
+        queue.clear();
+    }
+    queue.push_back(x);
 }
 
 impl Node {
@@ -55,7 +62,7 @@ impl Node {
             self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
             return Some(Transmit { to, len: buf.len() });
         }
-        begin_anew(&mut self.out);
+        shrink(&mut self.out);
         None
     }
 
@@ -107,28 +114,28 @@ impl Node {
     }
 
     /// Bytes of a datagram, without what protects it behind.
-    pub(super) const fn datagram_room(&self) -> usize {
+    pub(super) fn datagram_room(&self) -> usize {
         self.cfg.limits.datagram_bytes.saturating_sub(self.envelope.trailer())
     }
 
     /// What to do with streams, in order.
     pub fn poll_stream(&mut self) -> Option<StreamAction> {
         self.stream_out.pop_front().or_else(|| {
-            begin_anew(&mut self.stream_out);
+            shrink(&mut self.stream_out);
             None
         })
     }
 
     /// The newest state to be persisted, if it has not been taken yet.
     pub fn poll_persist(&mut self) -> Option<Persist> {
-        self.storage.waiting.take()
+        // Looked at after every input: what is not there is not moved.
+        if self.storage.waiting.is_some() { self.storage.waiting.take() } else { None }
     }
 
     /// What happened, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| {
-            // A mass join leaves no memory behind.
-            begin_anew(&mut self.events);
+            shrink(&mut self.events);
             let count = core::mem::take(&mut self.events_lost);
             (count > 0).then_some(Event::Lost { count })
         })
@@ -144,7 +151,7 @@ impl Node {
             self.stats.count(Counter::QueueOverflow);
             return;
         }
-        self.out.push_back(o);
+        push(&mut self.out, o);
     }
 
     pub(super) fn event(&mut self, e: Event) {
@@ -153,6 +160,6 @@ impl Node {
             self.stats.count(Counter::EventsLost);
             return;
         }
-        self.events.push_back(e);
+        push(&mut self.events, e);
     }
 }

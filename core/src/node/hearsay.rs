@@ -92,8 +92,10 @@ impl Hearsay {
             if to == Meeting::Met {
                 return;
             }
-            let more = slot + 1 - self.meetings.len();
-            self.meetings.reserve_exact(more.max(slot / 8));
+            if slot >= self.meetings.capacity() {
+                let more = slot + 1 - self.meetings.len();
+                self.meetings.reserve_exact(more.max(slot / 8 + 8));
+            }
             self.meetings.resize(slot + 1, Meeting::Met);
         }
         let was = core::mem::replace(&mut self.meetings[slot], to);

@@ -51,6 +51,7 @@ mod user;
 mod versions;
 mod vivaldi;
 mod vouch;
+mod warm;
 mod watch;
 
 use alloc::{

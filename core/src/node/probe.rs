@@ -50,6 +50,13 @@ pub(super) struct Probe {
     pub(super) told: Option<Arc<Packed>>,
 }
 
+impl Probe {
+    /// See [`Node::touch`].
+    pub(super) const fn touch(&self) -> u64 {
+        self.sent.as_nanos()
+    }
+}
+
 /// This bit of a cookie says that the ping was a repeat; a probe is known by the cookie without
 /// it. So an answer to the first ping is told from one to a later one (Karn and Partridge 1987:
 /// else the time between them would mean nothing).

@@ -116,6 +116,17 @@ impl Table {
         core::hint::black_box(read);
     }
 
+    /// See [`super::Node::touch`].
+    pub(super) fn touch_itself(&self) -> u64 {
+        self.digest.root()
+            ^ self.slots.len() as u64
+            ^ self.live.len() as u64
+            ^ self.probe_next as u64
+            ^ self.standing.len() as u64
+            ^ u64::from(self.recent[0].load(Ordering::Relaxed))
+            ^ self.probe_order.get(self.probe_next).map_or(0, |s| u64::from(*s))
+    }
+
     fn slot_of(&self, id: NodeId) -> Option<u32> {
         let is = |s: u32| self.at(s).is_some_and(|e| e.id() == id);
         let hash = self.hash(id);

@@ -107,6 +107,11 @@ impl Many {
 }
 
 impl Timers {
+    /// See [`super::Node::touch`].
+    pub(super) fn touch(&self) -> u64 {
+        self.few.iter().step_by(2).fold(0, |all, x| all ^ x.0.as_nanos())
+    }
+
     fn at(&self, t: Timer) -> Option<Instant> {
         match &self.many {
             Some(m) => m.at.get(&t).copied(),
@@ -134,7 +139,7 @@ impl Timers {
             m.set(t, at);
             return;
         }
-        let place = self.few.partition_point(|x| *x > (at, t));
+        let place = self.few.partition_point(|x| x.0 > at || x.0 == at && x.1 > t);
         self.few.insert(place, (at, t));
         if self.few.len() > FEW.0 {
             let mut many = Many::default();

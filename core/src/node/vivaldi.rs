@@ -75,6 +75,13 @@ impl Vivaldi {
         Self { own, off, rtts, next: 0, peers: Peers::new(spread), credulous: false }
     }
 
+    /// See [`Node::touch`].
+    pub(super) fn touch(&self) -> u64 {
+        let all = self.off.iter().step_by(8).chain(self.rtts.iter().step_by(8));
+        let own = &self.own;
+        all.fold(own.vec_ns[0] ^ own.height_ns ^ self.next as i64, |all, x| all ^ x).cast_unsigned()
+    }
+
     /// The member said where it is.
     fn heard(&mut self, id: NodeId, place: Place) {
         let fresh = || Peer { place, rtts: [0; FILTER], measured: 0 };

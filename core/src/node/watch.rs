@@ -11,7 +11,7 @@
 //! and every such stream is named there.
 
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::{hash::Hasher, time::Duration};
+use core::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::{
@@ -62,10 +62,10 @@ impl Default for Watches {
 
 /// How much `member` wants to be observed by `observer`: all agree on it.
 fn weight(member: NodeId, observer: NodeId) -> u64 {
-    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 6);
-    h.write(member.as_bytes());
-    h.write(observer.as_bytes());
-    h.finish()
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(member.as_bytes());
+    both[16..].copy_from_slice(observer.as_bytes());
+    SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 6).hash(&both)
 }
 
 impl Node {

@@ -1,8 +1,7 @@
 //! Heads, checksums and the framing of streams.
 
 use alloc::vec::Vec;
-use core::hash::Hasher;
-use siphasher::sip::SipHasher13;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     message::{Message, MessageError},
@@ -47,13 +46,18 @@ pub enum HeadError {
     Replay,
 }
 
-fn checksum(parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
-    // The key separates this use of SipHash from the digest's.
-    let mut h = SipHasher13::new_with_keys(0x71_75_6f_72_61_74_65, 1);
-    for p in parts {
-        h.write(p);
-    }
-    let [a, b, c, d, ..] = h.finish().to_le_bytes();
+/// The checksum of a frame: half of its XXH3. It finds damage, it does not prove an author.
+pub fn checksum(frame: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    lower_half(xxh3_64(frame))
+}
+
+/// The checksum of a datagram, which stands between the two parts.
+fn datagram_checksum(head: &[u8], body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    lower_half(xxh3_64(head).rotate_left(32) ^ xxh3_64(body))
+}
+
+const fn lower_half(hash: u64) -> [u8; CHECKSUM_BYTES] {
+    let [a, b, c, d, ..] = hash.to_le_bytes();
     [a, b, c, d]
 }
 
@@ -124,6 +128,14 @@ impl Envelope {
     pub fn new(label: Label, sealer: Option<Sealer>) -> Self {
         let mode = if sealer.is_some() { MODE_SEALED } else { MODE_CLEAR };
         Self { head: Head::new(mode, &label), sealer, room: Vec::new() }
+    }
+
+    /// See [`crate::Node::touch`].
+    pub(crate) fn touch(&self) -> u64 {
+        u64::from(self.head.bytes[0])
+            ^ u64::from(self.head.len)
+            ^ self.room.len() as u64
+            ^ u64::from(self.sealer.is_some())
     }
 
     fn label(&self) -> &[u8] {
@@ -236,7 +248,7 @@ pub fn begin_datagram(head: &[u8], out: &mut Vec<u8>) {
 /// Fills in the checksum of a datagram that began with `head`.
 pub fn finish_datagram(head: &[u8], out: &mut [u8]) {
     let (front, body) = out.split_at_mut(head.len() + CHECKSUM_BYTES);
-    front[head.len()..].copy_from_slice(&checksum(&[head, body]));
+    front[head.len()..].copy_from_slice(&datagram_checksum(head, body));
 }
 
 /// Checks head and checksum of a datagram and returns its messages, still encoded.
@@ -254,7 +266,7 @@ fn open_clear<'a>(label: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], HeadError> 
     }
     let (sum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or(HeadError::NotOurs)?;
     let head = &bytes[..bytes.len() - rest.len()];
-    if checksum(&[head, body]) != sum {
+    if datagram_checksum(head, body) != sum {
         return Err(HeadError::Checksum);
     }
     if theirs != label {
@@ -288,7 +300,7 @@ pub fn append_frame(m: &Message, out: &mut Vec<u8>) {
     m.encode_body(out);
     let body = at + 4 + CHECKSUM_BYTES;
     let len = u32::try_from(out.len() - body).unwrap_or(u32::MAX);
-    let sum = checksum(&[&out[body..]]);
+    let sum = checksum(&out[body..]);
     out[at..at + 4].copy_from_slice(&len.to_le_bytes());
     out[at + 4..body].copy_from_slice(&sum);
 }
@@ -407,7 +419,7 @@ impl FrameReader {
                 return Err(MessageError::Sealed);
             }
             let (frame, head) = (&buf[4 + sum..][..len], &buf[4..4 + sum]);
-            if sum > 0 && checksum(&[frame]) != head {
+            if sum > 0 && checksum(frame) != head {
                 return Err(MessageError::Body(frame[0]));
             }
             let m = Message::decode(frame[0], &frame[1..])?;

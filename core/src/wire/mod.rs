@@ -24,7 +24,7 @@ mod strict;
 
 pub use frame::{
     CHECKSUM_BYTES, Envelope, FrameReader, HeadError, MAX_FRAME_BYTES, append_claim, append_frame,
-    append_message, append_sealed_frame, begin_datagram, finish_datagram, open_datagram,
+    append_message, append_sealed_frame, begin_datagram, checksum, finish_datagram, open_datagram,
     peek_datagram, sealed_stream_head, stream_head,
 };
 pub use keys::{KeyOp, KeyReply};

@@ -278,7 +278,7 @@ fn a_failed_save_leaves_the_old_state() {
 
 #[tokio::test]
 async fn the_writer_tries_again_and_acknowledges_only_what_is_saved() {
-    use quorate_core::{Config, Instant, Limits, Node, Pairs, Role, Tuning};
+    use quorate_core::{Config, Instant, Node, Pairs, Role};
     let tmp = tempfile::tempdir().unwrap();
     let (dir, state) = DataDir::open(tmp.path(), Some(id(1))).unwrap();
     let mut node = Node::new(
@@ -292,8 +292,8 @@ async fn the_writer_tries_again_and_acknowledges_only_what_is_saved() {
             meta: Pairs::default(),
             durable: state,
             rejoin_after_leave: false,
-            tuning: Tuning::default(),
-            limits: Limits::default(),
+            tuning: std::sync::Arc::default(),
+            limits: std::sync::Arc::default(),
         },
         [0; 32],
         Instant::ZERO,

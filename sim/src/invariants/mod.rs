@@ -153,7 +153,9 @@ impl Observer {
     fn view(&mut self, subject: u32) -> &mut View {
         let i = subject as usize;
         if self.views.len() <= i {
-            self.views.reserve_exact((i + 1 - self.views.len()).max(i / 8));
+            if i >= self.views.capacity() {
+                self.views.reserve_exact((i + 1 - self.views.len()).max(i / 8 + 8));
+            }
             self.views.resize(i + 1, View::default());
         }
         &mut self.views[i]
@@ -391,16 +393,16 @@ impl Checker {
         }
     }
 
-    /// `subject` refuted an accusation and is at `version` now, or will be at the generation that
-    /// it `asked` to have written, once it is.
+    /// `subject` refuted an accusation and is at `version` now, or will be once that generation is
+    /// on disk.
     ///
     /// # Errors
     /// S6.
-    pub fn refutes(&mut self, subject: u32, version: Version, asked: u64) -> Result<(), Violation> {
+    pub fn refutes(&mut self, subject: u32, version: Version) -> Result<(), Violation> {
         let subject = self.subject(subject);
         match subject.highest() {
-            Some(v) if version <= v && asked > v.generation => {
-                subject.owed = Some(asked);
+            Some(v) if version.generation > v.generation => {
+                subject.owed = Some(version.generation);
                 Ok(())
             }
             Some(v) if version <= v && !subject.restored => broken(

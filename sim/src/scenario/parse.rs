@@ -61,28 +61,48 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
         return Err(Words::new(number + 1, "").expected("`cluster` and the number of nodes"));
     };
     let scenario = Scenario { about, cluster, lines };
-    match scenario.missing_node() {
-        None => Ok(scenario),
-        Some((index, node)) => {
-            let at = places.get(index).copied().unwrap_or(0);
-            let raw = text.lines().nth(at.saturating_sub(1)).unwrap_or("");
-            Err(unknown_node(at, raw, node))
-        }
-    }
+    let Some((index, missing)) = scenario.missing() else { return Ok(scenario) };
+    let at = places.get(index).copied().unwrap_or(0);
+    let raw = text.lines().nth(at.saturating_sub(1)).unwrap_or("");
+    Err(not_there(Words::new(at, raw), missing))
 }
 
-fn unknown_node(line: usize, raw: &str, node: u32) -> ParseError {
-    let mut words = Words::new(line, raw);
-    let names = |w: &str| lex::span(w).is_some_and(|s| s.last == node);
-    while !words.is_done() && !names(words.peek()) {
+fn not_there(mut words: Words<'_>, missing: Missing) -> ParseError {
+    let is_it = |w: &str| match missing {
+        Missing::Node(n) => lex::span(w).is_some_and(|s| s.last == n),
+        Missing::Cores => w == "saturate",
+    };
+    while !words.is_done() && !is_it(words.peek()) {
         words.skip();
     }
-    words.expected(&format!("a node of the cluster (n{node} is neither in it nor started)"))
+    words.expected(&match missing {
+        Missing::Node(n) => {
+            format!("a node of the cluster (n{n} is neither in it nor started)")
+        }
+        Missing::Cores => "a line `cores N`: without it all have a core of their own".to_owned(),
+    })
+}
+
+/// What a line needs and the scenario does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// A node that is in the cluster or started.
+    Node(u32),
+    /// Cores that processes share.
+    Cores,
 }
 
 impl Scenario {
-    /// The first line that names a node which never exists.
-    pub fn missing_node(&self) -> Option<(usize, u32)> {
+    /// The first line that needs what is not there.
+    pub(crate) fn missing(&self) -> Option<(usize, Missing)> {
+        let shared = self.lines.iter().any(|l| matches!(l, Line::Cores(_)));
+        let saturates = |l: &Line| matches!(l, Line::At(_, Action::Saturate { .. }));
+        let cores = self.lines.iter().position(|l| !shared && saturates(l));
+        let node = self.missing_node().map(|(i, n)| (i, Missing::Node(n)));
+        node.or(cores.map(|i| (i, Missing::Cores)))
+    }
+
+    fn missing_node(&self) -> Option<(usize, u32)> {
         let mut exists = vec![false; MAX_NODES as usize + 1];
         let mut mark = |n: u32| exists[n.min(MAX_NODES) as usize] = true;
         (1..=self.cluster.nodes).for_each(&mut mark);

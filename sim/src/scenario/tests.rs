@@ -231,7 +231,11 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
     let about = vec("[a-z ,.]{0,30}[a-z]", 0..3);
     let cluster = (9u32..20, 0u32..9, any::<bool>(), any::<u64>());
     (about, cluster, vec(line(), 0..30)).prop_map(
-        |(about, (nodes, servers, expect, seed), lines)| {
+        |(about, (nodes, servers, expect, seed), mut lines)| {
+            let saturates = |l: &Line| matches!(l, Line::At(_, Action::Saturate { .. }));
+            if lines.iter().any(saturates) {
+                lines.push(Line::Cores(2));
+            }
             let about = about.iter().map(|l| l.trim().to_owned()).collect();
             let expect = (expect && servers > 0).then_some(1);
             Scenario { about, cluster: Cluster { nodes, servers, expect, seed }, lines }
@@ -294,6 +298,7 @@ fn errors_name_the_place_and_what_was_expected() {
         ("cluster 3\nat 5s heal n1", "line 2, column 12: expected the end of the line, found `n1`"),
         ("cluster 3\nat 5s crash", "line 2, column 12: expected a node such as n1"),
         ("cluster 3\nat 5s crash n4", "line 2, column 13: expected a node of the cluster"),
+        ("cluster 3\nat 5s saturate 9 for 1s", "line 2, column 7: expected a line `cores N`"),
         ("cluster 3\nnet loss 101%", "line 2, column 10: expected a rate such as 0.1%"),
         ("cluster 3\nnet loss 0.00001%", "line 2, column 10: expected a rate"),
         ("cluster 3\nnet loss 1% loss 2%", "line 2, column 13: expected `latency`"),

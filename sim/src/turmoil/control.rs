@@ -418,8 +418,8 @@ fn config(scenario: &Scenario, options: &Options, host: &Host, durable: Durable)
         meta: Pairs::default(),
         durable,
         rejoin_after_leave: false,
-        tuning: options.tuning.clone(),
-        limits: options.limits.clone(),
+        tuning: std::sync::Arc::new(options.tuning.clone()),
+        limits: std::sync::Arc::new(options.limits.clone()),
     }
 }
 

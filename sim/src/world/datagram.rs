@@ -140,7 +140,8 @@ impl World {
         mut bytes: Vec<u8>,
     ) {
         let me = self.hosts[h].number;
-        let nth = self.hosts[h].count_packet(n);
+        let hosts = self.hosts.len();
+        let nth = self.hosts[h].count_packet(n, hosts);
         let link = keyed::link(me, n);
         if me == n {
             return self.arrives_in(10_000, from, to, bytes);

@@ -4,7 +4,7 @@
 //! after each input all outputs are drained and the invariants checked. What came while it was
 //! away is handed in before deadlines fire, as the real driver does.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use quorate_core::{
     Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
@@ -105,19 +105,22 @@ impl World {
             durable,
             rejoin_after_leave: false,
             tuning: self.tuning(h),
-            limits: self.limits.clone(),
+            limits: Arc::clone(&self.limits),
         }
     }
 
     /// The program's constants, and the versions that the scenario says.
-    fn tuning(&self, h: usize) -> Tuning {
-        let tuning = self.program.tuning.clone();
+    fn tuning(&self, h: usize) -> Arc<Tuning> {
+        let tuning = &self.tuning;
         let told = self.scenario.lines.iter().rev().find_map(|l| match l {
             Line::Protocol(p) if p.nodes.contains(self.hosts[h].number) => Some(p.range),
             _ => None,
         });
         let protocol = self.hosts[h].protocol.or(told).unwrap_or(tuning.protocol);
-        Tuning { protocol, ..tuning }
+        if protocol == tuning.protocol {
+            return Arc::clone(tuning);
+        }
+        Arc::new(Tuning { protocol, ..(**tuning).clone() })
     }
 
     /// The process on `h` ends; its host stays, or falls silent.
@@ -188,6 +191,7 @@ impl World {
         let host = &mut self.hosts[h];
         let now = host.clock_shows(self.now);
         if let Some(node) = &mut host.node {
+            node.touch();
             node.swap_memo(&mut self.memo);
             input(node, now);
             node.swap_memo(&mut self.memo);

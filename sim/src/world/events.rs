@@ -80,9 +80,7 @@ impl World {
         }
         let (kind, goal) = match event {
             Event::Refuted { version, .. } => {
-                let (identity, asked) = (self.hosts[h].identity, self.hosts[h].asked);
-                let asked = asked.map_or(0, |(_, generation)| generation);
-                let checked = self.checker.refutes(identity, *version, asked);
+                let checked = self.checker.refutes(self.hosts[h].identity, *version);
                 self.check(h, checked);
                 (Kind::Refuted, "")
             }

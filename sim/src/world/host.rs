@@ -256,11 +256,11 @@ impl Host {
     }
 
     /// The n-th packet to that host: counts it.
-    pub(super) fn count_packet(&mut self, to: u32) -> u64 {
+    pub(super) fn count_packet(&mut self, to: u32, hosts: usize) -> u64 {
         let to = to as usize;
-        if self.sent.len() <= to {
-            self.sent.reserve_exact((to + 1 - self.sent.len()).max(to / 8));
-            self.sent.resize(to + 1, 0);
+        if self.sent.len() < hosts {
+            self.sent.reserve_exact(hosts - self.sent.len());
+            self.sent.resize(hosts, 0);
         }
         self.sent[to] = self.sent[to].wrapping_add(1);
         u64::from(self.sent[to])

@@ -27,7 +27,7 @@ use std::{
 };
 
 use quorate_core::{
-    Counter, Limits, Name, NodeId, Record, State,
+    Counter, Limits, Name, NodeId, Record, State, Tuning,
     wire::{Keyring, Memo},
 };
 
@@ -158,7 +158,9 @@ pub struct Outcome {
 pub struct World {
     scenario: Scenario,
     program: Program,
-    limits: Limits,
+    /// Of all nodes but those that the scenario tells otherwise.
+    tuning: Arc<Tuning>,
+    limits: Arc<Limits>,
     stop_at_failure: bool,
     end: u64,
     now: u64,
@@ -267,8 +269,9 @@ impl World {
             counted: [0; Counter::ALL.len()],
             said: user::Said::default(),
             recorder: options.recorder,
+            tuning: Arc::new(options.program.tuning.clone()),
             program: options.program,
-            limits: options.limits,
+            limits: Arc::new(options.limits),
             stop_at_failure: options.stop_at_failure,
             scenario,
         };

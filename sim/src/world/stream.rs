@@ -194,7 +194,8 @@ impl World {
         if self.network.is_blocked(from, to) {
             return None;
         }
-        let nth = self.hosts[from as usize].count_packet(to);
+        let hosts = self.hosts.len();
+        let nth = self.hosts[from as usize].count_packet(to, hosts);
         let link = keyed::link(from, to);
         let p = self.network.profile(from, to);
         if self.loses(&p, link, nth) { None } else { Some(self.latency(&p, link, nth)) }

@@ -183,7 +183,7 @@ fn a_member_that_hears_nobody_asks_once_a_second() {
         w.hosts[2].node.stats().get(Counter::DatagramsOut) - before
     };
     assert_eq!(sent(&mut w), 8, "from the third second on");
-    w.hosts[2].node.cfg.tuning.alone_after = Duration::ZERO;
+    Arc::make_mut(&mut w.hosts[2].node.cfg.tuning).alone_after = Duration::ZERO;
     let node = &mut w.hosts[2].node;
     node.timers.clear();
     node.listen(w.now);

@@ -43,7 +43,7 @@ proptest! {
         for i in 0..2 {
             let mut c = config(i);
             // What is looked into first is believed later: here, all claims come at once.
-            c.tuning.doubt_failures = false;
+            Arc::make_mut(&mut c.tuning).doubt_failures = false;
             w.start(c);
         }
         for (at, all) in [first.clone(), second].into_iter().enumerate() {

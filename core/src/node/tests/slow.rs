@@ -18,7 +18,7 @@ fn accused(w: &mut World, evidence: Evidence) {
 fn who_is_late_gives_others_as_much_more_time() {
     let mut w = World::joined(5);
     accused(&mut w, Evidence::Silent);
-    w.hosts[0].node.cfg.tuning.pause_threshold = MS(3_000);
+    Arc::make_mut(&mut w.hosts[0].node.cfg.tuning).pause_threshold = MS(3_000);
     // The last look was due after 0.5 s, the end after 1.5 s: both are past, and unheard.
     w.now = w.now + MS(1_600);
     let now = w.now;

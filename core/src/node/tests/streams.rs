@@ -151,7 +151,7 @@ fn connections_beside_the_first_are_few_and_end_with_it() {
 #[test]
 fn where_streams_are_scarce_nothing_is_tried_twice() {
     let mut w = joining();
-    w.hosts[0].node.cfg.limits.streams = 2;
+    Arc::make_mut(&mut w.hosts[0].node.cfg.limits).streams = 2;
     assert_eq!(opens(&mut w, secs(9)).len(), 1);
 }
 

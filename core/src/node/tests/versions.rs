@@ -6,7 +6,7 @@ fn speaking(ranges: &[(u8, u8)]) -> World {
     let mut w = World::new(0);
     for (i, range) in ranges.iter().enumerate() {
         let mut c = config(i);
-        c.tuning.protocol = *range;
+        Arc::make_mut(&mut c.tuning).protocol = *range;
         w.start(c);
     }
     w
@@ -37,6 +37,6 @@ fn without_a_common_version_there_is_no_join_and_a_reason() {
     assert_eq!(w.join(1, 0), Err(JoinError::Incompatible { min: 1, max: 1 }));
     assert_eq!((w.alive(0), w.alive(1)), (0, 0));
     let mut c = config(3);
-    c.tuning.protocol = (1, 3);
+    Arc::make_mut(&mut c.tuning).protocol = (1, 3);
     assert!(matches!(Node::new(c, [0; 32], w.now), Err(ConfigError::Tuning(_))));
 }

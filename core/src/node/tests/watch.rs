@@ -154,7 +154,7 @@ fn an_observer_gives_up_a_stream_that_is_silent_for_minutes() {
 #[test]
 fn strangers_and_too_many_are_not_watched() {
     let mut c = config(0);
-    c.limits.watches = 1;
+    Arc::make_mut(&mut c.limits).watches = 1;
     let mut w = World::new(0);
     w.start(c);
     (1..4).for_each(|i| {
