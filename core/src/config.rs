@@ -239,6 +239,8 @@ pub struct Limits {
     pub datagram_bytes: usize,
     /// Members known, in any state.
     pub members: usize,
+    /// For so many of them room is made at the start, for more when they come.
+    pub room: usize,
     /// Forgotten members whose version is still remembered.
     pub tombstones: usize,
     /// Streams open at once, both ways.
@@ -262,6 +264,7 @@ impl Default for Limits {
         Self {
             datagram_bytes: 1400,
             members: 16_384,
+            room: 0,
             tombstones: 16_384,
             streams: 256,
             watches: 64,

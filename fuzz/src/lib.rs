@@ -48,6 +48,7 @@ pub fn limits() -> Limits {
         relays: 4,
         transmits: 64,
         events: 256,
+        queued_claims: 8,
         ..Limits::default()
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use quorate_core::{
     Command, Config, Durable, Instant, Name, NodeId, Pairs, Role, StreamAction, StreamError,
-    StreamEvent, StreamId, Tuning,
+    StreamEvent, StreamId,
 };
 use sim::corpus::tape::Reader;
 

@@ -15,7 +15,7 @@ use std::{
 
 use quorate_core::{
     Claim, Command, Config, Durable, Evidence, Instant, Limits, Memory, Name, NodeId, Pairs,
-    Record, Role, Statement, Stats, Tuning, Version,
+    Record, Role, Statement, Stats, Version,
     wire::{
         self, Ack, BootstrapReport, Envelope, LeaveAck, Message, Nack, NackReason, NotMe, Sealer,
         Sender,
@@ -111,8 +111,9 @@ impl Player {
         let waits = self.streams.waiting_bytes() as i64;
         let held = heap::held();
         assert!(held <= HELD_BYTES + 2 * waits, "S8: {held} bytes held, {waits} wait in streams");
+        // Also of members that are forgotten: that a member was pruned is still told.
         let queued = self.me.node.stats().queued_claims;
-        assert!(queued <= self.limits.members, "S8: {queued} claims queued");
+        assert!(queued <= self.limits.queued_claims, "S8: {queued} claims queued");
     }
 
     fn drain(&mut self) {

@@ -48,7 +48,7 @@ impl Ledger {
 
     /// Others may say anything of anybody.
     pub fn forged(own: NodeId) -> Self {
-        let checker = Checker::with_rare_lists();
+        let checker = Checker::of(0, true);
         Self { checker, subjects: BTreeMap::from([(own, 0)]), honest: false, forgotten: 0 }
     }
 
@@ -87,7 +87,7 @@ pub struct Watched {
     /// What is on its disk.
     pub disk: Durable,
     place: u32,
-    limits: Limits,
+    limits: std::sync::Arc<Limits>,
     asked: Option<(PersistToken, u64)>,
     writing: Option<Persist>,
     revision: u64,

@@ -42,6 +42,18 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// With room for so many slots.
+    pub(super) fn with_room(slots: usize) -> Self {
+        if slots == 0 {
+            return Self::default();
+        }
+        let mut places = 8;
+        while slots * 3 > places * 2 {
+            places *= 2;
+        }
+        Self { places: vec![EMPTY; places], used: 0 }
+    }
+
     fn mask(&self) -> u32 {
         // As many places as members have 32 bits.
         (self.places.len() as u32).wrapping_sub(1)

@@ -217,7 +217,7 @@ impl Node {
         #[cfg(not(feature = "planted-bugs"))]
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
-        let table = table::Table::new(&mut rng);
+        let table = table::Table::new(&mut rng, config.limits.room.min(config.limits.members));
         let queue = queue::Queue::new(table.spread());
         let vivaldi = vivaldi::Vivaldi::new(table.spread());
         let mut node = Self {

@@ -233,12 +233,15 @@ pub struct Checker {
     pub events: Events,
     /// Lists come rarely: members that were never told may already be held failed or left.
     rare_lists: bool,
+    /// Members for which room is made.
+    room: usize,
 }
 
 impl Checker {
-    /// A checker that is not shown every list: S7 cannot know of hearsay about the dead.
-    pub fn with_rare_lists() -> Self {
-        Self { rare_lists: true, ..Self::default() }
+    /// With room for so many members. If `rare_lists`, it is not shown every list: S7 cannot know
+    /// of hearsay about the dead.
+    pub fn of(room: usize, rare_lists: bool) -> Self {
+        Self { rare_lists, room, ..Self::default() }
     }
 
     /// A process of member `itself` starts at place `observer` and knows nothing.
@@ -247,7 +250,8 @@ impl Checker {
         if self.observers.len() <= i {
             self.observers.resize_with(i + 1, Observer::default);
         }
-        self.observers[i] = Observer { itself, ..Observer::default() };
+        let views = Vec::with_capacity(self.room);
+        self.observers[i] = Observer { itself, views, ..Observer::default() };
         self.events.starts(observer);
     }
 

@@ -102,9 +102,9 @@ fn a_run_shows_every_node_every_fault_and_is_the_same_each_time() {
 fn every_step_of_the_language_is_read_back_and_what_lasts_is_a_band() {
     let lasting = "partition cut flap pause suspend starve saturate net link isolate".split(' ');
     for (line, _) in VOCABULARY.iter().filter(|v| v.0.starts_with("at ")) {
-        let text = format!("cluster 9 seed 1\n{line}\n");
+        let text = format!("cluster 9 seed 1\ncores 2\n{line}\n");
         let parsed = Scenario::parse(&text).unwrap();
-        let [crate::scenario::Line::At(_, action)] = &parsed.lines[..] else { panic!("{line}") };
+        let [_, crate::scenario::Line::At(_, action)] = &parsed.lines[..] else { panic!("{line}") };
         let shown = action.to_string();
         let events = [
             event(1, 0, 0, 9, Kind::Start, ""),

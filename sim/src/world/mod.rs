@@ -240,11 +240,7 @@ impl World {
             listing: Vec::new(),
             conns: stream::Conns::default(),
             cores: processor::Cores::default(),
-            checker: if highest <= Self::SMALL {
-                Checker::default()
-            } else {
-                Checker::with_rare_lists()
-            },
+            checker: Checker::of(highest as usize + 1, highest > Self::SMALL),
             trace: Trace::new(options.sink),
             cause: 0,
             watches: Vec::new(),
@@ -271,7 +267,7 @@ impl World {
             recorder: options.recorder,
             tuning: Arc::new(options.program.tuning.clone()),
             program: options.program,
-            limits: Arc::new(options.limits),
+            limits: Arc::new(Limits { room: highest as usize, ..options.limits }),
             stop_at_failure: options.stop_at_failure,
             scenario,
         };
