@@ -7,6 +7,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::Deref;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{message::MessageError, strict};
 use crate::{bounded::BoundedBytes, digest, identity::NodeId, record::Claim};
@@ -165,17 +166,7 @@ impl Default for Memo {
 /// Spreads bodies over the places. Not keyed: whoever makes bodies collide makes them be decoded
 /// again, no more.
 fn place(body: &[u8]) -> usize {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut h = body.len() as u64;
-    let mut words = body.chunks_exact(8);
-    for w in &mut words {
-        let w = w.first_chunk::<8>().map_or(0, |w| u64::from_le_bytes(*w));
-        h = (h ^ w).wrapping_mul(MIX).rotate_left(29);
-    }
-    for &b in words.remainder() {
-        h = (h ^ u64::from(b)).wrapping_mul(MIX).rotate_left(29);
-    }
-    let [.., a, b, c, d] = h.wrapping_mul(MIX).to_le_bytes();
+    let [a, b, c, d, ..] = xxh3_64(body).to_le_bytes();
     u32::from_le_bytes([a, b, c, d]) as usize
 }
 
