@@ -51,7 +51,7 @@ impl Node {
             // Gossip repeats itself: the very claim that is held came again.
             Some(e) if Arc::ptr_eq(e, claim) => {
                 if matches!(origin, Origin::Packet(_)) {
-                    self.heard_again(id);
+                    self.heard_again(claim);
                 }
                 return;
             }
@@ -84,7 +84,7 @@ impl Node {
                     return;
                 }
                 if matches!(origin, Origin::Packet(_)) {
-                    self.heard_again(id);
+                    self.heard_again(claim);
                 }
             }
             Order::Older => {

@@ -321,7 +321,7 @@ impl Node {
 
     /// Claims of a datagram, in order.
     fn learn_claims(&mut self, now: Instant, from: SocketAddr, claims: &mut Vec<Arc<Packed>>) {
-        self.table.touch(claims);
+        self.touch_claims(claims);
         for c in claims.drain(..) {
             self.learn(now, &c, claims::Origin::Packet(from));
         }

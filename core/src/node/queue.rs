@@ -18,6 +18,8 @@ struct Item {
     before: u32,
     after: u32,
     sent: u32,
+    /// Of its id: the claim is elsewhere in memory.
+    hash: u32,
 }
 
 /// Items told equally often; both ends are NIL if there are none.
@@ -58,13 +60,36 @@ impl Queue {
     }
 
     fn find(&self, id: NodeId) -> Option<u32> {
-        self.ids.find(self.spread.hash(id), |at| self.item(at).is_some_and(|i| i.claim.id() == id))
+        let hash = self.spread.hash(id);
+        let is = |i: &Item| i.hash == hash && i.claim.id() == id;
+        self.ids.find(hash, |at| self.item(at).is_some_and(is))
+    }
+
+    /// As above, of the member that a claim is about.
+    fn find_claim(&self, claim: &Arc<Packed>) -> Option<u32> {
+        let hash = self.spread.hash(claim.id());
+        let is = |i: &Item| {
+            i.hash == hash && (Arc::ptr_eq(&i.claim, claim) || i.claim.id() == claim.id())
+        };
+        self.ids.find(hash, |at| self.item(at).is_some_and(is))
+    }
+
+    /// Reads what [`Queue::heard`] reads of these, all at once. Changes nothing.
+    pub(super) fn touch(&self, claims: &[Arc<Packed>]) {
+        let first = |c: &Arc<Packed>| self.ids.all(self.spread.hash(c.id())).next();
+        let read = |at: u32| self.item(at).map_or(0, |i| i.sent);
+        for part in claims.chunks(32) {
+            let mut places = [NIL; 32];
+            places.iter_mut().zip(part).for_each(|(at, c)| *at = first(c).unwrap_or(NIL));
+            core::hint::black_box(places.into_iter().fold(0, |all, at| all ^ read(at)));
+        }
     }
 
     /// News, or newer news, about a member. With `most` items, one that was told most often leaves
     /// for it: others tell it, too, and digests find whom nobody told.
     pub(super) fn push(&mut self, claim: &Arc<Packed>, most: usize) {
-        if self.len() >= most && self.find(claim.id()).is_none() {
+        let known = self.find_claim(claim);
+        if self.len() >= most && known.is_none() {
             let told_most = self.levels.iter().rev().find(|l| l.last != NIL).map(|l| l.last);
             if let Some(at) = told_most {
                 self.unlink(at);
@@ -72,9 +97,9 @@ impl Queue {
             }
         }
         self.fresh = true;
-        let item = Item { claim: Arc::clone(claim), before: NIL, after: NIL, sent: 0 };
-        let id = claim.id();
-        if let Some(at) = self.find(id) {
+        let hash = self.spread.hash(claim.id());
+        let item = Item { claim: Arc::clone(claim), before: NIL, after: NIL, sent: 0, hash };
+        if let Some(at) = known {
             self.unlink(at);
             self.items[at as usize] = Some(item);
             self.link_first(at);
@@ -93,9 +118,8 @@ impl Queue {
                 u32::try_from(self.items.len() - 1).unwrap_or(NIL)
             }
         };
-        let (items, spread) = (&self.items, self.spread);
-        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| spread.hash(i.claim.id()));
-        self.ids.insert(spread.hash(id), at, of);
+        let items = &self.items;
+        self.ids.insert(hash, at, |x| items[x as usize].as_ref().map_or(0, |i| i.hash));
         self.link_first(at);
     }
 
@@ -106,8 +130,8 @@ impl Queue {
 
     /// Somebody told us what we are telling: one telling less is needed from us, once it was told
     /// `told` times.
-    pub(super) fn heard(&mut self, id: NodeId, told: u32, limit: u32) {
-        let Some(at) = self.find(id) else { return };
+    pub(super) fn heard(&mut self, claim: &Arc<Packed>, told: u32, limit: u32) {
+        let Some(at) = self.find_claim(claim) else { return };
         // Two rounds of our own go out in any case: a rumour that all leave to the others dies,
         // and whoever the first wave missed would wait for the next tick.
         if self.item(at).is_some_and(|i| i.sent >= told) {
@@ -137,15 +161,14 @@ impl Queue {
 
     /// Takes out an item that is in no list.
     fn remove(&mut self, at: u32) {
-        let Some(id) = self.item(at).map(|i| i.claim.id()) else { return };
-        let (items, spread) = (&self.items, self.spread);
-        let of = |x: u32| items[x as usize].as_ref().map_or(0, |i| spread.hash(i.claim.id()));
-        self.ids.remove(spread.hash(id), at, of);
+        let Some(hash) = self.item(at).map(|i| i.hash) else { return };
+        let items = &self.items;
+        self.ids.remove(hash, at, |x| items[x as usize].as_ref().map_or(0, |i| i.hash));
         self.items[at as usize] = None;
         self.free.push(at);
         if self.len() == 0 {
             // A mass join leaves no memory behind.
-            *self = Self { fresh: self.fresh, ..Self::default() };
+            *self = Self { fresh: self.fresh, ..Self::new(self.spread) };
         }
     }
 
@@ -294,6 +317,19 @@ mod tests {
         assert_eq!(q.len(), 3, "newer news takes the place of older");
     }
 
+    #[test]
+    fn ids_stay_spread_when_the_queue_was_empty() {
+        let mut q = Queue::new(spread());
+        for round in 0..2 {
+            (1..=100).for_each(|n| q.push(&claim(n, round), 100));
+            let hashes: alloc::collections::BTreeSet<u32> =
+                q.items.iter().flatten().map(|i| i.hash).collect();
+            assert!(hashes.len() > 95, "{} hashes in round {round}", hashes.len());
+            (1..=100).for_each(|n| q.forget(id(n)));
+            assert_eq!(q.len(), 0);
+        }
+    }
+
     proptest! {
         /// Against a map from member to how often it was told.
         #[test]
@@ -310,7 +346,7 @@ mod tests {
                         model.insert(n, 0);
                     }
                     1 => {
-                        q.heard(id(n), told, limit);
+                        q.heard(&claim(n, 0), told, limit);
                         model.entry(n).and_modify(|s| *s += u32::from(*s >= told));
                     }
                     _ => {

@@ -111,8 +111,7 @@ impl Table {
         self.spread
     }
 
-    /// Reads what finding these members reads, all at once: the memory of many nodes is in no
-    /// cache, and reads that wait for nothing wait together. Changes nothing.
+    /// Reads what finding these members reads, all at once. Changes nothing.
     pub(super) fn touch(&self, claims: &[Entry]) {
         let mut read = 0;
         for part in claims.chunks(32) {
