@@ -291,6 +291,42 @@ fn dependencies_point_the_right_way() {
     }
 }
 
+/// The lines that a patch expects, hunk by hunk, each with its file.
+fn expected(patch: &str) -> Vec<(String, Vec<String>)> {
+    let (mut file, mut hunks) = (String::new(), Vec::<(String, Vec<String>)>::new());
+    for line in patch.lines() {
+        if let Some(path) = line.strip_prefix("+++ b/") {
+            file = path.to_owned();
+        } else if line.starts_with("@@") {
+            hunks.push((file.clone(), Vec::new()));
+        } else if let Some((_, lines)) = hunks.last_mut()
+            && !line.starts_with("---")
+            && let Some(old) = line.strip_prefix([' ', '-'])
+        {
+            lines.push(old.to_owned());
+        }
+    }
+    hunks
+}
+
+#[test]
+fn the_bugs_that_fuzzing_should_find_still_fit_the_code() {
+    let mut patches = 0;
+    for entry in fs::read_dir(root().join("fuzz/bugs")).unwrap() {
+        let path = entry.unwrap().path();
+        let hunks = expected(&fs::read_to_string(&path).unwrap());
+        assert!(!hunks.is_empty(), "{} changes nothing", path.display());
+        for (file, lines) in hunks {
+            let code = fs::read_to_string(root().join(&file)).unwrap();
+            let code: Vec<&str> = code.lines().collect();
+            let fits = code.windows(lines.len()).any(|w| w == lines);
+            assert!(fits, "{} does not fit {file}: renew it", path.display());
+        }
+        patches += 1;
+    }
+    assert!(patches > 0);
+}
+
 #[test]
 fn the_checks_find_what_they_look_for() {
     let source = |path: &str, text: &str| Source {
