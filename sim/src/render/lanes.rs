@@ -149,7 +149,8 @@ pub(super) fn action(e: &Event) -> Option<Action> {
     if e.node != 0 || e.event != Kind::Step.name() {
         return None;
     }
-    let text = format!("cluster {MAX_NODES} seed 0\nat 0s {}\n", e.detail);
+    // What a step may ask for is there.
+    let text = format!("cluster {MAX_NODES} seed 0\ncores 1\nat 0s {}\n", e.detail);
     match Scenario::parse(&text).ok()?.lines.pop() {
         Some(Line::At(_, action)) => Some(action),
         _ => None,
