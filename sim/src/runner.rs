@@ -1,6 +1,11 @@
 //! Runs scenarios so that nothing ends the run: a panic is a failure like any other (S10).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    cell::Cell,
+    panic::{self, AssertUnwindSafe, catch_unwind},
+    sync::Once,
+};
 
 use crate::{
     invariants::Invariant,
@@ -8,25 +13,49 @@ use crate::{
     world::{self, Failure, LoadError, Options, Outcome},
 };
 
-/// Runs a scenario; a panic in core or world becomes a failure of S10.
+thread_local! {
+    /// Where this thread panicked last.
+    static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The payload of a panic does not say where it was; the hook is told.
+fn listen() {
+    static LISTENS: Once = Once::new();
+    LISTENS.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICKED_AT.set(info.location().map(ToString::to_string));
+            before(info);
+        }));
+    });
+}
+
+/// Runs a scenario; a panic in core or world becomes a failure of S10, with its place in the code.
 ///
 /// # Errors
 /// [`LoadError`] if the scenario asks for what is not there.
 pub fn run(scenario: Scenario, options: Options) -> Result<Outcome, LoadError> {
-    match catch_unwind(AssertUnwindSafe(|| world::run(scenario, options))) {
+    guarded(|| world::run(scenario, options))
+}
+
+fn guarded(run: impl FnOnce() -> Result<Outcome, LoadError>) -> Result<Outcome, LoadError> {
+    listen();
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result,
         Err(payload) => Ok(panicked(payload.as_ref())),
     }
 }
 
-fn panicked(payload: &(dyn std::any::Any + Send)) -> Outcome {
+fn panicked(payload: &(dyn Any + Send)) -> Outcome {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic without a message");
+    let at = PANICKED_AT.take().unwrap_or_else(|| "an unknown place".to_owned());
     let failure = Failure {
         check: Invariant::S10.name().to_owned(),
         t: 0,
         node: 0,
-        message: text.unwrap_or("a panic without a message").to_owned(),
+        message: format!("{text}, at {at}"),
         cause: 0,
     };
     Outcome {
@@ -49,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure() {
-        let caught = catch_unwind(|| panic!("index {}", 7)).unwrap_err();
-        let o = panicked(caught.as_ref());
+        let o = guarded(|| panic!("index {}", 7)).unwrap();
         assert_eq!(o.failures[0].check, "S10-panic");
-        assert_eq!(o.failures[0].message, "index 7");
+        let message = &o.failures[0].message;
+        assert!(message.starts_with("index 7, at sim/src/runner.rs:"), "{message}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     program::Program,
     runner,
     scenario::{Goal, Scenario},
-    world::{Failure, Options, Outcome},
+    world::{Failure, LoadError, Options, Outcome},
 };
 
 /// What to sweep.
@@ -91,23 +91,35 @@ pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
     let run = |n| {
         let seed = what.first.wrapping_add(n);
         let options = Options { program: what.program.clone(), ..Options::default() };
-        // What is drawn asks for nothing that is not there.
-        let outcome = runner::run(what.aim.draw(seed), options).ok()?;
+        let outcome = runner::run(what.aim.draw(seed), options);
         progress();
-        Some((seed, outcome))
+        (seed, outcome)
     };
-    let enough = |r: &Option<(u64, Outcome)>| {
-        r.as_ref().is_some_and(|r| !r.1.failures.is_empty())
+    let enough = |r: &(u64, Result<Outcome, LoadError>)| {
+        r.1.as_ref().map_or(true, |o| !o.failures.is_empty())
             && failed.fetch_add(1, Ordering::Relaxed) + 1 >= what.max_failures
     };
-    let results = pool::each(what.seeds, what.jobs, run, enough).into_iter().flatten();
-    report(what.aim, results)
+    report(what.aim, pool::each(what.seeds, what.jobs, run, enough).into_iter())
 }
 
-fn report(aim: Aim, results: impl Iterator<Item = (u64, Outcome)>) -> Report {
+/// What is drawn asks for nothing that is not there; if it does, that is a failure, too.
+fn not_loaded(e: &LoadError) -> Failure {
+    let (check, message) = ("load".to_owned(), e.to_string());
+    Failure { check, t: 0, node: 0, message, cause: 0 }
+}
+
+fn report(aim: Aim, results: impl Iterator<Item = (u64, Result<Outcome, LoadError>)>) -> Report {
     let mut report = Report::default();
-    for (seed, o) in results {
+    for (seed, result) in results {
         report.runs += 1;
+        let o = match result {
+            Ok(o) => o,
+            Err(e) => {
+                let failure = not_loaded(&e);
+                report.failed.push(Failed { seed, scenario: aim.draw(seed), failure });
+                continue;
+            }
+        };
         report.hash = Keyed::new(report.hash).bits(Purpose::Draw, seed, o.hash);
         report.occurrences += o.occurrences;
         report.virtual_ns += u128::from(o.end);
@@ -117,4 +129,17 @@ fn report(aim: Aim, results: impl Iterator<Item = (u64, Outcome)>) -> Report {
         }
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_that_cannot_be_loaded_failed() {
+        let e = LoadError::Config { node: 3, reason: "no address".to_owned() };
+        let r = report(Aim::Everything, [(7, Err(e))].into_iter());
+        assert_eq!((r.runs, r.failed.len(), r.failed[0].seed), (1, 1, 7));
+        assert_eq!(r.failed[0].failure.message, "n3 cannot start: no address");
+    }
 }

@@ -1,4 +1,4 @@
-//! What the program prints when nobody reads it.
+//! What the program says when nobody reads it, or when there is nothing to do.
 
 use std::process::{Command, Stdio};
 
@@ -30,5 +30,22 @@ fn a_closed_pipe_ends_every_command_quietly() {
         &["compare", "--sizes", "3", "--cases", "rest", "--seeds", "1"],
     ] {
         assert_eq!(unread(args), (Some(141), String::new()), "{args:?}");
+    }
+}
+
+/// Nothing done is no success.
+#[test]
+fn what_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().to_str().expect("UTF-8");
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/departures/leave.scn");
+    for (args, why) in [
+        (&["run", empty][..], "there is no scenario (.scn) in this folder"),
+        (&["render", scenario, "--causes-of", "9999999"], "there is no event 9999999"),
+    ] {
+        let out = Command::new(env!("CARGO_BIN_EXE_sim")).args(args).output().expect("it runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(said.contains(why), "{args:?}: {said}");
+        assert_eq!((out.status.code(), out.stdout.len()), (Some(2), 0), "{args:?}");
     }
 }

@@ -98,6 +98,8 @@ fn what_this_layer_cannot_do_is_an_error_with_its_line() {
         ("server n1 expect 3", "told the same"),
         ("sometimes paused", "view"),
         ("at 3s start n21", "20 hosts"),
+        ("at 3s restart n1 protocol 1..1", "all speak the same"),
+        ("protocol n1 1..1", "all speak the same"),
     ] {
         let text = format!("# about\ncluster 3 seed 1\n\nat 1s heal # more\n{step}\n");
         let e = Plan::parse(&text).map(|_| ()).unwrap_err();

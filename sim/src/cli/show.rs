@@ -30,7 +30,11 @@ pub(super) fn expand(files: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut out = Vec::new();
     for f in files {
         if f.is_dir() {
-            out.extend(regress::files(f).map_err(|e| format!("{}: {e}", f.display()))?);
+            let found = regress::files(f).map_err(|e| format!("{}: {e}", f.display()))?;
+            if found.is_empty() {
+                return Err(format!("{}: there is no scenario (.scn) in this folder", f.display()));
+            }
+            out.extend(found);
         } else {
             out.push(f.clone());
         }
@@ -137,6 +141,9 @@ pub(super) fn render(
 ) -> Result<bool, Error> {
     let events = read_trace(file)?;
     let chosen: Vec<&Event> = match causes_of {
+        Some(seq) if !events.iter().any(|e| e.seq == seq) => {
+            return Err(format!("{}: there is no event {seq} in this trace", file.display()));
+        }
         Some(seq) => trace::slice(&events, seq),
         None => events.iter().collect(),
     };

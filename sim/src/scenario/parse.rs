@@ -69,7 +69,7 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
 
 fn not_there(mut words: Words<'_>, missing: Missing) -> ParseError {
     let is_it = |w: &str| match missing {
-        Missing::Node(n) => lex::span(w).is_some_and(|s| s.last == n),
+        Missing::Node(n) => lex::span(w).is_some_and(|s| (s.first..=s.last).contains(&n)),
         Missing::Cores => w == "saturate",
     };
     while !words.is_done() && !is_it(words.peek()) {
@@ -167,6 +167,9 @@ fn cluster_line(w: &mut Words<'_>) -> Result<Cluster, ParseError> {
     let mut c = Cluster { nodes, servers: 0, expect: None, seed: 1 };
     if w.take("servers") {
         c.servers = small(w.number(0, u64::from(nodes))?);
+    }
+    if w.peek() == "expect" && c.servers == 0 {
+        return Err(w.expected("`servers N` before it: there is no server to expect"));
     }
     if w.take("expect") {
         let most = u64::from(c.servers.min(MAX_VOTERS as u32));

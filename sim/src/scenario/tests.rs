@@ -294,10 +294,16 @@ fn errors_name_the_place_and_what_was_expected() {
         ("cluster 0", "line 1, column 9: expected a number from 1 to 10000, found `0`"),
         ("cluster 10001", "line 1, column 9: expected a number from 1 to 10000, found `10001`"),
         ("cluster 3 servers 4", "line 1, column 19: expected a number from 0 to 3, found `4`"),
+        ("cluster 3 expect 3", "line 1, column 11: expected `servers N` before it"),
         ("cluster 3\n\nat 5 heal", "line 3, column 4: expected a time such as 5s or 20ms"),
         ("cluster 3\nat 5s heal n1", "line 2, column 12: expected the end of the line, found `n1`"),
         ("cluster 3\nat 5s crash", "line 2, column 12: expected a node such as n1"),
         ("cluster 3\nat 5s crash n4", "line 2, column 13: expected a node of the cluster"),
+        (
+            "cluster 3\nat 5s crash n1..n9",
+            "line 2, column 13: expected a node of the cluster (n4 is neither in it nor started), \
+             found `n1..n9`",
+        ),
         ("cluster 3\nat 5s saturate 9 for 1s", "line 2, column 7: expected a line `cores N`"),
         ("cluster 3\nnet loss 101%", "line 2, column 10: expected a rate such as 0.1%"),
         ("cluster 3\nnet loss 0.00001%", "line 2, column 10: expected a rate"),

@@ -84,6 +84,7 @@ impl Plan {
     }
 }
 
+const ONE_PROTOCOL: &str = "its agents all speak the same";
 const TOO_MANY: &str = "it has at most 20 hosts, and each new address is one more";
 
 /// How many hosts the lines so far ask for.
@@ -126,7 +127,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Keys(_) => Err("its agents are sealed by `--sealed` only"),
         Line::Cores(_) => Err("the processor cannot be made scarce"),
         Line::Server(_) => Err("its agents are all told the same"),
-        Line::Protocol(_) => Err("its agents all speak the same"),
+        Line::Protocol(_) => Err(ONE_PROTOCOL),
         Line::At(_, a) => action(a),
         Line::Expect(e) => expect(e),
     }
@@ -173,6 +174,11 @@ fn action(a: &Action) -> Result<(), &'static str> {
             if !options.keys.is_empty() =>
         {
             Err("the keys of its agents do not change")
+        }
+        Action::Restart { options, .. } | Action::Start { options, .. }
+            if options.protocol.is_some() =>
+        {
+            Err(ONE_PROTOCOL)
         }
         Action::Join { .. }
         | Action::Partition { .. }

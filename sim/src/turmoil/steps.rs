@@ -154,8 +154,9 @@ impl Runner<'_> {
     }
 
     fn begin(&mut self, h: usize, options: &StartOptions) {
-        let n = self.hosts[h].number;
-        self.hosts[h].name = name(options.name.map_or(n, |other| other.0));
+        if let Some(other) = options.name {
+            self.hosts[h].name = name(other.0);
+        }
         self.start_process(h, options);
         if let Some(via) = &options.join {
             self.join(h, via);

@@ -244,7 +244,9 @@ impl World {
 
     fn begin(&mut self, h: usize, options: &StartOptions) {
         self.hosts[h].protocol = options.protocol.or(self.hosts[h].protocol);
-        self.hosts[h].name = name(options.name.map_or(self.hosts[h].number, |n| n.0));
+        if let Some(other) = options.name {
+            self.hosts[h].name = name(other.0);
+        }
         if let Err(e) = self.start_process(h, options) {
             self.say(h, Kind::StartRefused, || e.to_string());
             return;

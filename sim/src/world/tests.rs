@@ -32,6 +32,14 @@ fn first(o: &Outcome, kind: Kind, node: u32) -> u64 {
 }
 
 #[test]
+fn a_process_keeps_the_name_it_was_given() {
+    let o = passes(
+        "cluster 2 seed 1\nat 1s start n3 as n2\nat 2s crash n3\nat 3s restart n3\nat 5s heal\n",
+    );
+    assert_eq!(details(&o, Kind::Start, 3), ["n2 generation 0", "n2 generation 1"]);
+}
+
+#[test]
 fn two_nodes_meet() {
     let o = passes("cluster 2 seed 1\nat 0s join n2 via n1\nwithin 5s converged\n");
     assert!(o.measures.datagrams > 0 && o.measures.stream_bytes > 0);
