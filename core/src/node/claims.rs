@@ -151,6 +151,9 @@ impl Node {
     pub(super) fn accept(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
         let before = self.table.get(id).map(Arc::clone);
+        if before.as_ref().is_some_and(|b| b.record.addr != claim.record.addr) {
+            self.security.vouched.forget(id);
+        }
         self.table.put(claim, now, &mut self.rng);
         self.revision += 1;
         if !matches!(origin, Origin::Stream { spread: false }) && !self.keeps_quiet(claim, origin) {
@@ -265,6 +268,7 @@ impl Node {
         self.vivaldi.forget(id);
         self.forget_degraded(id);
         self.forget_hearsay(id);
+        self.security.vouched.forget(id);
         let e = self.table.remove(id, self.cfg.limits.tombstones)?;
         self.revision += 1;
         Some(e)

@@ -303,7 +303,7 @@ impl Node {
             self.better_health();
         }
         let sender = wire::Sender { id: p.target, version: a.version };
-        self.vouch(from, sender);
+        self.vouch(now, from, sender);
         self.met(p.target);
         let known = self.known_at(p.target, from).is_some();
         if known && path == Path::Packet {

@@ -3,9 +3,11 @@
 //! A claim that raises a version by too much is not believed: it may be forged. But whoever missed
 //! what led a member there step by step (accusations near the limit, each refuted above it) would
 //! never believe it again. So what the member itself said, with the cookie of our ping and from its
-//! address, may be followed whatever the step. At another address it is followed on a stream only,
-//! whose source is not forged, and once it has been gone for a while; and not any step: it may be
-//! somebody else who says so, and then the member must be able to go above it.
+//! address, may be followed. Who forges a claim that a member has moved answers in its place, until
+//! the member has heard of it. So a step that the member could not go above is followed once it was
+//! said a second time, some seconds later, and the address was the same all the while. At another
+//! address it is followed on a stream only, whose source is not forged, and once it has been gone
+//! for as long; and no such step.
 
 use alloc::collections::BTreeMap;
 use core::{net::SocketAddr, time::Duration};
@@ -20,21 +22,45 @@ use crate::{
     wire::Sender,
 };
 
-/// Longer than a member that lives and hears of its failure takes to refute it.
+/// Longer than a member that lives and hears what is wrong about it takes to refute it.
 const GONE_FOR: Duration = Duration::from_secs(5);
 
 /// Of members whose version here is too far behind; others need no voucher.
 #[derive(Debug, Default)]
-pub(super) struct Vouched(BTreeMap<NodeId, Version>);
+pub(super) struct Vouched(BTreeMap<NodeId, Voucher>);
+
+/// What a member said.
+#[derive(Debug)]
+struct Voucher {
+    version: Version,
+    /// When it said so first, at the address that it has.
+    since: Instant,
+    /// Claims may follow it.
+    holds: bool,
+}
+
+impl Vouched {
+    /// What was said does not count any more: the member has moved, or is at what we know.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+}
 
 impl Node {
     /// A member answered our ping.
-    pub(super) fn vouch(&mut self, from: SocketAddr, s: Sender) {
+    pub(super) fn vouch(&mut self, now: Instant, from: SocketAddr, s: Sender) {
         let Some(e) = self.table.get(s.id) else { return };
-        if e.record.addr != from || plausible(e.record.version, s.version) {
+        let known = e.record.version;
+        if e.record.addr != from {
             return;
         }
-        self.note_voucher(s.id, s.version);
+        if plausible(known, s.version) {
+            self.security.vouched.forget(s.id);
+            return;
+        }
+        let since = self.security.vouched.0.get(&s.id).map_or(now, |v| v.since);
+        let holds = plausible_when_moved(known, s.version) || now.since(since) >= GONE_FOR;
+        self.note_voucher(s.id, Voucher { version: s.version, since, holds });
     }
 
     /// A member speaks for itself on a stream from the address that it says it has.
@@ -48,18 +74,19 @@ impl Node {
             && self.table.get(r.id).is_some_and(far)
             && !self.broken(Bug::MovedNotFollowed)
         {
-            self.note_voucher(r.id, r.version);
+            let voucher = Voucher { version: r.version, since: now, holds: true };
+            self.note_voucher(r.id, voucher);
         }
     }
 
-    fn note_voucher(&mut self, id: NodeId, version: Version) {
+    fn note_voucher(&mut self, id: NodeId, voucher: Voucher) {
         // Rare, so this is the time to drop what is not needed any more.
         let table = &self.table;
-        let behind = |id: &NodeId, v: &mut Version| {
-            table.get(*id).is_some_and(|e| !plausible(e.record.version, *v))
+        let behind = |id: &NodeId, v: &mut Voucher| {
+            table.get(*id).is_some_and(|e| !plausible(e.record.version, v.version))
         };
         self.security.vouched.0.retain(behind);
-        self.security.vouched.0.insert(id, version);
+        self.security.vouched.0.insert(id, voucher);
     }
 
     /// A member spoke to us whose version is too far ahead to be believed: it is asked, and its
@@ -93,8 +120,9 @@ impl Node {
 
     /// Can a claim of `incoming` follow what is known of a member?
     pub(super) fn believable(&self, id: NodeId, known: Version, incoming: Version) -> bool {
+        let vouched = self.security.vouched.0.get(&id);
         plausible(known, incoming)
-            || self.security.vouched.0.get(&id).is_some_and(|v| plausible(*v, incoming))
+            || vouched.is_some_and(|v| v.holds && plausible(v.version, incoming))
             || self.broken(Bug::ImplausibleJumps)
     }
 }

@@ -230,6 +230,68 @@ fn who_was_led_far_and_moved_is_believed_on_a_stream_from_there() {
     assert_eq!(moved(gone, 9, at((1 << 32) + 1, 0)), (known, State::Failed));
 }
 
+/// What n0 holds of n1 after a forged claim that it has moved, answers from there `step`
+/// generations ahead, `apart` from each other, and a `Left` at that version.
+fn taken_over(w: &mut World, moves: bool, step: u64, apart: Duration) -> (Version, State) {
+    let own = (*w.hosts[1].node.me).clone();
+    let id = own.id;
+    let at = |generation| Version { generation, incarnation: 0 };
+    let (claimed, far) = (at(own.version.generation + 1), at(own.version.generation + step));
+    let from = if moves { addr(9) } else { own.addr };
+    let node = &mut w.hosts[0].node;
+    let alive = |version| Claim {
+        record: Record { version, addr: from, ..own.clone() }.into(),
+        statement: Statement::Alive,
+    };
+    node.learn_claim(w.now, alive(claimed), claims::Origin::Packet(addr(9)));
+    for now in [w.now, w.now + apart] {
+        node.vouch(now, from, Sender { id, version: far });
+    }
+    let left = Claim { statement: Statement::Left { by: id, prune: false }, ..alive(far) };
+    node.learn_claim(w.now, left, claims::Origin::Packet(addr(9)));
+    let held = node.members().find(|m| m.record.id == id).unwrap();
+    (held.record.version, held.state)
+}
+
+#[test]
+fn who_answers_for_a_member_cannot_put_it_beyond_what_it_refutes() {
+    let short = secs(5) - Duration::from_millis(1);
+    for (moves, step) in [(true, u64::MAX - 1), (true, 1 << 41), (false, 1 << 41)] {
+        let mut w = World::joined(3);
+        assert_eq!(taken_over(&mut w, moves, step, short).1, State::Alive, "{step}");
+        w.run(secs(10));
+        assert!((0..3).all(|i| w.alive(i) == 2), "all are back");
+    }
+    // What it can go above costs one refutation.
+    let mut w = World::joined(3);
+    assert_eq!(taken_over(&mut w, true, 1 << 32, short).1, State::Left);
+    w.run(secs(10));
+    assert!((0..3).all(|i| w.alive(i) == 2), "all are back");
+}
+
+/// Else nobody that missed how it was led there would ever believe it again.
+#[test]
+fn a_member_that_says_so_for_long_enough_is_followed_whatever_the_step() {
+    let mut w = World::joined(3);
+    let generation = w.hosts[1].node.me.version.generation + (1 << 41);
+    let far = Version { generation, incarnation: 0 };
+    assert_eq!(taken_over(&mut w, false, 1 << 41, secs(5)), (far, State::Left));
+}
+
+/// What was said at the address before the member was back does not count when it is there again.
+#[test]
+fn a_voucher_ends_with_a_move() {
+    let mut w = World::joined(3);
+    taken_over(&mut w, true, 1 << 41, Duration::ZERO);
+    let mut record = (*w.hosts[1].node.me).clone();
+    record.version.generation += 2;
+    let back = Claim { record: record.into(), statement: Statement::Alive };
+    w.hosts[0].node.learn_claim(w.now, back.clone(), claims::Origin::Packet(addr(1)));
+    w.hosts[1].node.me = back.record;
+    w.now = w.now + secs(5);
+    assert_eq!(taken_over(&mut w, true, 1 << 41, Duration::ZERO).1, State::Alive);
+}
+
 #[test]
 fn who_lives_is_not_believed_to_have_moved_far() {
     let mut w = World::joined(2);
