@@ -50,7 +50,7 @@ pub use event::{
     QueryReply, UserEvent,
 };
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
-pub use merge::{LARGEST_STEP, Order, compare, plausible};
+pub use merge::{LARGEST_OWN_STEP, LARGEST_STEP, Order, compare, plausible};
 pub use node::{Local, LocalState, Member, Node, SPOKEN as PROTOCOL_VERSIONS};
 pub use output::{
     BootstrapConflict, BootstrapState, BootstrapStatus, Command, CommandError, CommandOutcome,

@@ -32,7 +32,7 @@ pub fn compare(known: (Version, State), incoming: (Version, State)) -> Order {
 pub const LARGEST_STEP: Version = Version { generation: 1 << 24, incarnation: 1 << 16 };
 /// Largest step above its own version that a member refutes. Others may have been led there by
 /// several claims that it did not hear of: it must be able to go above all of them.
-const OWN_STEP: Version = Version { generation: 1 << 40, incarnation: 1 << 24 };
+pub const LARGEST_OWN_STEP: Version = Version { generation: 1 << 40, incarnation: 1 << 24 };
 /// Most generations that a member is followed over that says so itself at another address: many
 /// claims near the limit that were missed, and it could go above many such lies.
 const MOVED_GENERATIONS: u64 = 1 << 32;
@@ -58,9 +58,9 @@ pub(crate) fn plausible_when_moved(known: Version, incoming: Version) -> bool {
 /// have come by claims that are plausible; within its generation it begins a new one then.
 pub(crate) fn refutable(own: Version, claimed: Version) -> bool {
     if claimed.generation > own.generation {
-        claimed.generation - own.generation <= OWN_STEP.generation
+        claimed.generation - own.generation <= LARGEST_OWN_STEP.generation
     } else {
-        claimed.incarnation.saturating_sub(own.incarnation) <= OWN_STEP.incarnation
+        claimed.incarnation.saturating_sub(own.incarnation) <= LARGEST_OWN_STEP.incarnation
     }
 }
 

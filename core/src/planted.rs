@@ -74,6 +74,8 @@ bugs! {
         "who is held for gone and said to live far ahead is not asked";
     LastIncarnationStands = "last-incarnation-stands",
         "a claim of the last incarnation of its own generation is not refuted";
+    StrangerNotAsked = "stranger-not-asked",
+        "who is not known here and said to live too far ahead is never listed";
     TurnNotTaken = "turn-not-taken",
         "a newcomer does not say that somebody had its name before";
     LoserStays = "loser-stays",

@@ -7,7 +7,7 @@
 use crate::{
     keyed::{Draws, Purpose},
     scenario::{
-        Action, Expect, Forged, Goal, Line, NodeNo, NodeSet, ProtocolLine, StartOptions, Time,
+        Action, Expect, Forged, Goal, Lie, Line, NodeNo, NodeSet, ProtocolLine, StartOptions, Time,
     },
 };
 
@@ -71,7 +71,7 @@ impl Extras<'_> {
             3 => Forged::Last,
             _ => Forged::Same,
         };
-        Action::Forge { nodes, accused, version }
+        Action::Forge { nodes, lie: Lie::Accuse, accused, version }
     }
 
     fn one(&mut self) -> u32 {

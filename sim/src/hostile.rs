@@ -4,8 +4,8 @@
 use crate::{
     keyed::{Draws, Purpose},
     scenario::{
-        Action, Cluster, Condition, Expect, Forged, KeyNo, KeyVerb, Line, LinkSettings, NodeSet,
-        Rate, Scenario, StartOptions, Time,
+        Action, Cluster, Condition, Expect, Forged, KeyNo, KeyVerb, Lie, Line, LinkSettings,
+        NodeSet, Rate, Scenario, StartOptions, Time,
     },
 };
 
@@ -65,13 +65,23 @@ impl Sketch {
         let action = match self.draws.below(5) {
             0..=2 => {
                 let accused = NodeSet::one(self.node());
-                let version = match self.draws.below(4) {
+                let mut version = match self.draws.below(5) {
                     0 => Forged::Highest,
                     1 => Forged::Generation,
                     2 => Forged::Incarnation,
+                    3 => Forged::Far,
                     _ => Forged::Same,
                 };
-                Action::Forge { nodes, accused, version }
+                let lie = match self.draws.below(6) {
+                    0 => Lie::Leave,
+                    1 => Lie::Prune,
+                    2 => Lie::Move,
+                    _ => Lie::Accuse,
+                };
+                if lie == Lie::Move && version == Forged::Same {
+                    version = Forged::Incarnation;
+                }
+                Action::Forge { nodes, lie, accused, version }
             }
             3 => Action::Replay { nodes, window: Time::from_secs(self.draws.between(1, 30)) },
             _ => Action::Garbage { nodes, count: self.draws.between(1, 50) as u32 },

@@ -41,6 +41,7 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::DegradedUnseen, "partitions/udp-blocked.scn"),
     (Bug::OverdueUnminded, "faults/silent-hosts.scn"),
     (Bug::MovedNotFollowed, "traffic/forged-and-moved.scn"),
+    (Bug::StrangerNotAsked, "traffic/forged-newcomer.scn"),
     (Bug::GoneNotAsked, "traffic/forged-apart.scn"),
     (Bug::ChallengedBelow, "traffic/forged-and-forgotten.scn"),
     (Bug::LastIncarnationStands, "traffic/forged-stranger.scn"),

@@ -129,8 +129,14 @@ impl Node {
         // No subject refutes a higher generation, and nobody else could take it back.
         if !refutable(Version::default(), claim.version()) {
             self.stats.count(Counter::ImplausibleClaim);
+            self.ask_stranger(now, claim);
             return;
         }
+        self.admit(now, claim, origin);
+    }
+
+    /// Takes up a member that is not known, if there is room.
+    pub(super) fn admit(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
             self.stats.count(Counter::DropFull);
             return;
@@ -151,6 +157,10 @@ impl Node {
     pub(super) fn accept(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
         let id = claim.id();
         let before = self.table.get(id).map(Arc::clone);
+        if before.is_none() {
+            // From now on its grave, if it gets one, is above what was said of it.
+            self.security.strangers.forget(id);
+        }
         if before.as_ref().is_some_and(|b| b.record.addr != claim.record.addr) {
             self.security.vouched.forget(id);
         }

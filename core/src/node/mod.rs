@@ -41,6 +41,7 @@ mod replies;
 mod retag;
 mod rumors;
 mod sealing;
+mod strangers;
 mod streams;
 mod suspicion;
 mod sync;

@@ -290,7 +290,7 @@ impl Node {
         place: Option<Place>,
     ) {
         let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
-            if !self.relay_ack(a) {
+            if !self.relay_ack(a) && !self.stranger_answered(now, from, a.cookie, a.version) {
                 self.stats.count(Counter::StrayReply);
             }
             return;

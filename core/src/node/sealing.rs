@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Node, keyring, probe::Kind, random::Random, replies, vouch};
+use super::{Node, keyring, probe::Kind, random::Random, replies, strangers, vouch};
 use crate::{
     config::Config,
     output::{CommandError, JoinError, PersistToken, StreamAction, StreamId},
@@ -26,6 +26,7 @@ pub(super) struct Security {
     pub(super) keys: keyring::Keys,
     pub(super) replies: replies::Replies,
     pub(super) vouched: vouch::Vouched,
+    pub(super) strangers: strangers::Strangers,
 }
 
 /// What protects a node's datagrams.

@@ -23,6 +23,7 @@ mod replies;
 mod retag;
 mod sealing;
 mod slow;
+mod strangers;
 mod streams;
 mod user;
 mod versions;

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longer than a member that lives and hears what is wrong about it takes to refute it.
-const GONE_FOR: Duration = Duration::from_secs(5);
+pub(super) const GONE_FOR: Duration = Duration::from_secs(5);
 
 /// Of members whose version here is too far behind; others need no voucher.
 #[derive(Debug, Default)]

@@ -117,13 +117,13 @@ pub enum Told {
     Unconfirmed,
 }
 
-/// A version in 8 bytes. Generations above 2^32 look alike; no run comes near.
+/// A version in 8 bytes. Versions above 2^32 generations look alike: forged claims lead there only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Short(u32, u32);
 
 impl From<Version> for Short {
     fn from(v: Version) -> Self {
-        Self(u32::try_from(v.generation).unwrap_or(u32::MAX), v.incarnation)
+        u32::try_from(v.generation).map_or(Self(u32::MAX, 0), |g| Self(g, v.incarnation))
     }
 }
 

@@ -47,7 +47,41 @@ impl fmt::Display for KeyVerb {
     }
 }
 
-/// The version in a forged accusation.
+/// What a forged claim says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// That it failed.
+    Accuse,
+    /// That it left.
+    Leave,
+    /// That it left, and is to be forgotten.
+    Prune,
+    /// That it lives where the liar is.
+    Move,
+}
+
+impl Lie {
+    /// Word by lie: parser and printer read this table.
+    pub(super) const WORDS: &[(&str, Self)] = &[
+        ("accuse", Self::Accuse),
+        ("leave", Self::Leave),
+        ("prune", Self::Prune),
+        ("move", Self::Move),
+    ];
+
+    /// All of them.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        Self::WORDS.iter().map(|w| w.1)
+    }
+}
+
+impl fmt::Display for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word_of(Self::WORDS, *self))
+    }
+}
+
+/// The version in a forged claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forged {
     /// The highest that there is.
@@ -58,6 +92,8 @@ pub enum Forged {
     Incarnation,
     /// The last incarnation of its generation: only those believe it who do not know the accused.
     Last,
+    /// The highest generation that the accused answers: others do not believe it.
+    Far,
     /// The one that the accused has.
     Same,
 }
@@ -69,6 +105,7 @@ impl Forged {
         ("generation", Self::Generation),
         ("incarnation", Self::Incarnation),
         ("last", Self::Last),
+        ("far", Self::Far),
         ("same", Self::Same),
     ];
 }
@@ -109,17 +146,20 @@ pub(super) fn key_step(w: &mut Words<'_>) -> Result<Action, ParseError> {
     Ok(Action::Key { verb, key, on })
 }
 
-/// `n2 accuse n3 highest`, `n2 ahead 5000`
+/// `n2 accuse n3 highest`, `n2 move n3 generation`, `n2 ahead 5000`
 pub(super) fn forge(w: &mut Words<'_>) -> Result<Action, ParseError> {
     let nodes: NodeSet = parse::nodes(w)?;
     if w.take("ahead") {
         return Ok(Action::ForgeEvent { nodes, ahead: w.number(0, u64::MAX)? });
     }
-    if !w.take("accuse") {
-        return Err(w.expected("`accuse` or `ahead`"));
-    }
+    let Some((_, lie)) = Lie::WORDS.iter().find(|(word, _)| w.take(word)) else {
+        return Err(w.expected("`accuse`, `leave`, `prune`, `move` or `ahead`"));
+    };
     let accused = parse::nodes(w)?;
-    Ok(Action::Forge { nodes, accused, version: w.choice(Forged::WORDS)? })
+    if *lie == Lie::Move && w.peek() == word_of(Forged::WORDS, Forged::Same) {
+        return Err(w.expected("another version than `same`: two records of one version"));
+    }
+    Ok(Action::Forge { nodes, lie: *lie, accused, version: w.choice(Forged::WORDS)? })
 }
 
 /// ` keys k1 k2`

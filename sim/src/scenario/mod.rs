@@ -17,7 +17,7 @@ mod values;
 mod vocabulary;
 
 pub use goals::{GOALS, Goal, GoalSource};
-pub use hostile::{Forged, KeyNo, KeyVerb};
+pub use hostile::{Forged, KeyNo, KeyVerb, Lie};
 pub use parse::ParseError;
 pub use values::{Drift, Factor, NodeNo, NodeSet, Offset, Rate, Span, Time, Topic};
 pub use vocabulary::VOCABULARY;
@@ -253,7 +253,7 @@ pub enum Action {
     /// `key install k2 on n1`
     Key { verb: KeyVerb, key: KeyNo, on: Option<NodeSet> },
     /// `forge n2 accuse n3 highest`: somebody who has the key sends from the address of n2.
-    Forge { nodes: NodeSet, accused: NodeSet, version: Forged },
+    Forge { nodes: NodeSet, lie: Lie, accused: NodeSet, version: Forged },
 }
 
 /// What a member is held to be.

@@ -230,8 +230,8 @@ impl fmt::Display for Action {
             Self::Disk { nodes, fault } => write!(f, "disk {nodes} {fault}"),
             Self::Key { verb, key, on: None } => write!(f, "key {verb} {key}"),
             Self::Key { verb, key, on: Some(on) } => write!(f, "key {verb} {key} on {on}"),
-            Self::Forge { nodes, accused, version } => {
-                write!(f, "forge {nodes} accuse {accused} {version}")
+            Self::Forge { nodes, lie, accused, version } => {
+                write!(f, "forge {nodes} {lie} {accused} {version}")
             }
         }
     }

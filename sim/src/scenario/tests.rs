@@ -160,10 +160,12 @@ fn action() -> impl Strategy<Value = Action> {
             let verb = [KeyVerb::Install, KeyVerb::Use, KeyVerb::Remove][v];
             Action::Key { verb, key, on }
         }),
-        (set(), set(), 0usize..5).prop_map(|(nodes, accused, v)| {
-            use Forged::{Generation, Highest, Incarnation, Last, Same};
-            let version = [Highest, Generation, Incarnation, Last, Same][v];
-            Action::Forge { nodes, accused, version }
+        (set(), 0..Lie::all().len(), set(), 0usize..6).prop_map(|(nodes, lie, accused, v)| {
+            use Forged::{Far, Generation, Highest, Incarnation, Last, Same};
+            let lie = Lie::all().nth(lie).unwrap_or(Lie::Accuse);
+            let v = if lie == Lie::Move { v % 5 } else { v };
+            let version = [Highest, Generation, Incarnation, Last, Far, Same][v];
+            Action::Forge { nodes, lie, accused, version }
         }),
     ]
 }

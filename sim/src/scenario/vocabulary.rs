@@ -54,7 +54,7 @@ pub const VOCABULARY: &[(&str, &str)] = &[
     ("at 39s key install k2 on n1", "an operator at n1: all accept k2, too; or use, remove"),
     (
         "at 40s forge n2 accuse n3 highest",
-        "by one with the key; or generation, incarnation, last, same",
+        "or leave, prune, move (to n2); or generation, incarnation, last, far, same",
     ),
     ("within 20s converged", "all live, connected nodes agree; from the last step above"),
     (

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_core::{
-    Claim, KeyringReport, LARGEST_STEP, PersistToken, Statement, Version,
+    Claim, KeyringReport, LARGEST_OWN_STEP, LARGEST_STEP, PersistToken, Statement, Version,
     wire::{self, KeyOp, Keyring, Message},
 };
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     keyed::Purpose,
     program::{key, keyring},
-    scenario::{Forged, KeyNo, KeyVerb, NodeSet, StartOptions},
+    scenario::{Forged, KeyNo, KeyVerb, Lie, NodeSet, StartOptions},
 };
 
 impl World {
@@ -74,8 +74,8 @@ impl World {
         (goal, report.to_string())
     }
 
-    /// Somebody who has the key tells all, from the address of `h`, that `accused` failed.
-    pub(super) fn forge(&mut self, h: usize, accused: usize, version: Forged) {
+    /// Somebody who has the key lies to all about `accused`, from the address of `h`.
+    pub(super) fn forge(&mut self, h: usize, accused: usize, lie: Lie, version: Forged) {
         let (Some(by), Some(own)) = (self.record(h), self.record(accused)) else { return };
         let v = own.version;
         let version = match version {
@@ -87,20 +87,31 @@ impl World {
             Forged::Incarnation => {
                 Version { incarnation: v.incarnation.saturating_add(LARGEST_STEP.incarnation), ..v }
             }
+            Forged::Far => Version {
+                generation: v.generation.saturating_add(LARGEST_OWN_STEP.generation),
+                incarnation: 0,
+            },
             Forged::Last => Version { incarnation: u32::MAX, ..v },
             Forged::Same => v,
         };
         self.checker.forged(self.hosts[accused].identity, version);
-        let record = Arc::new(quorate_core::Record { version, ..(*own).clone() });
-        let claim = Claim { record, statement: Statement::Failed { by: by.id } };
-        // One boot id per accusation: each has counters of its own.
+        let from = self.hosts[h].addr;
+        let (by, addr) = (by.id, if lie == Lie::Move { from } else { own.addr });
+        let record = Arc::new(quorate_core::Record { version, addr, ..(*own).clone() });
+        let statement = match lie {
+            Lie::Accuse => Statement::Failed { by },
+            Lie::Leave => Statement::Left { by, prune: false },
+            Lie::Prune => Statement::Left { by, prune: true },
+            Lie::Move => Statement::Alive,
+        };
+        let claim = Claim { record, statement };
+        // One boot id per claim: each has counters of its own.
         let subject = u64::from(self.hosts[h].number) << 32 | accused as u64;
         let salt = self.keyed.bytes32(Purpose::Garbage, subject, self.now);
         let boot = salt.first_chunk().copied().unwrap_or_default();
         let ring = self.hosts[h].keys.clone().filter(|_| self.ring.is_some());
         let sealer = ring.map(|r| wire::Sealer::new(r, boot, 1));
         let mut envelope = wire::Envelope::new(label(), sealer);
-        let from = self.hosts[h].addr;
         for n in 1..self.hosts.len() {
             if n == h || !self.hosts[n].is_up() {
                 continue;

@@ -51,12 +51,12 @@ impl World {
             Action::Clock(c) => self.set_clocks(c),
             Action::Saturate { processes, lasts } => self.saturate(*processes, lasts.as_nanos()),
             Action::Key { verb, key, on } => self.key_step(*verb, *key, on.as_ref()),
-            Action::Forge { nodes, accused, version } => {
+            Action::Forge { nodes, lie, accused, version } => {
                 let accused = accused.numbers(self.highest());
                 self.each(nodes, |w, h| {
                     for n in accused.iter().map(|n| *n as usize) {
                         if n < w.hosts.len() && n != h {
-                            w.forge(h, n, *version);
+                            w.forge(h, n, *lie, *version);
                         }
                     }
                 });
