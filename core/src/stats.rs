@@ -59,12 +59,18 @@ counters! {
     /// Answers withheld from an address that no member has: larger than what came from there, or
     /// too many at once.
     RepliesWithheld = "replies_withheld",
+    /// Corrections, and questions to those that are spoken of, that had to wait: too many at once.
+    CorrectionsWithheld = "corrections_withheld",
     /// Claims that lost to what we know.
     StaleClaim = "stale_claim",
     /// Claims with an absurd jump of version.
     ImplausibleClaim = "implausible_claim",
     /// Claims about members we have no room for.
     DropFull = "drop_full",
+    /// Forgotten members whose version is not remembered any more: too many were forgotten.
+    TombstonesDropped = "tombstones_dropped",
+    /// Claims that were told less often than others because too many were to be told.
+    GossipDisplaced = "gossip_displaced",
     /// User events that came, or were fired here, for the first time.
     UserEvents = "user_events",
     /// Events and queries older than all that are remembered.
@@ -83,6 +89,10 @@ counters! {
     ProbesRescued = "probes_rescued",
     /// Probes that failed.
     ProbesFailed = "probes_failed",
+    /// Probes that were not begun because too many were under way.
+    ProbesDropped = "probes_dropped",
+    /// Members that wanted to be observed and were not: unknown here, or too many.
+    WatchesRefused = "watches_refused",
     /// Watch streams that ended without a word: their other side was looked at.
     WatchesBroken = "watches_broken",
     /// Pings relayed for others.

@@ -137,15 +137,19 @@ impl Node {
 
     /// Takes up a member that is not known, if there is room.
     pub(super) fn admit(&mut self, now: Instant, claim: &Arc<Packed>, origin: Origin) {
-        if self.table.len() + 1 >= self.cfg.limits.members && !self.make_room() {
+        if self.is_full() && !self.make_room() {
             self.stats.count(Counter::DropFull);
             return;
         }
         self.accept(now, claim, origin);
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.table.len() + 1 >= self.cfg.limits.members
+    }
+
     /// Forgets the member that is gone for longest.
-    fn make_room(&mut self) -> bool {
+    pub(super) fn make_room(&mut self) -> bool {
         let oldest = self.table.gone().min_by_key(|(_, since)| *since).map(|(e, _)| e.id());
         if let Some(id) = oldest {
             self.forget(id);
@@ -161,7 +165,8 @@ impl Node {
             // From now on its grave, if it gets one, is above what was said of it.
             self.security.strangers.forget(id);
         }
-        if before.as_ref().is_some_and(|b| b.record.addr != claim.record.addr) {
+        let moved = before.as_ref().is_some_and(|b| b.record.addr != claim.record.addr);
+        if moved {
             self.security.vouched.forget(id);
         }
         self.table.put(claim, now, &mut self.rng);
@@ -178,6 +183,9 @@ impl Node {
         self.watch_changed(now, was, claim);
         let (was, is) = (before.as_ref().map(|b| b.state()), claim.state());
         self.heard_of(id, was, is);
+        if moved && is.is_live() {
+            self.has_moved(id);
+        }
         self.count_flap(now, id, was, is);
         if before.as_ref().is_some_and(|b| is_refutation(b, claim)) {
             self.spoke_up(now, id);
@@ -279,7 +287,8 @@ impl Node {
         self.forget_degraded(id);
         self.forget_hearsay(id);
         self.security.vouched.forget(id);
-        let e = self.table.remove(id, self.cfg.limits.tombstones)?;
+        let (e, lost) = self.table.remove(id, self.cfg.limits.tombstones)?;
+        self.stats.add(Counter::TombstonesDropped, lost);
         self.revision += 1;
         Some(e)
     }

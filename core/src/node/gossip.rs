@@ -7,7 +7,9 @@ use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use super::{Node, Outgoing, Timer};
-use crate::{identity::NodeId, math::retransmit_limit, time::Instant, wire::Packed};
+use crate::{
+    identity::NodeId, math::retransmit_limit, stats::Counter, time::Instant, wire::Packed,
+};
 
 /// The first repeats of news come after this part of the gossip interval.
 const HOT_PART: u32 = 8;
@@ -18,7 +20,9 @@ const DELUGE: usize = 128;
 impl Node {
     /// Queues a claim for all to hear.
     pub(super) fn spread(&mut self, now: Instant, claim: &Arc<Packed>) {
-        self.queue.push(claim, self.cfg.limits.queued_claims);
+        if self.queue.push(claim, self.cfg.limits.queued_claims) {
+            self.stats.count(Counter::GossipDisplaced);
+        }
         self.timers.set_earlier(Timer::Gossip, now + self.next_round());
     }
 

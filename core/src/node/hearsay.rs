@@ -132,6 +132,7 @@ impl Node {
     pub(super) fn introduced(&mut self, now: Instant, r: &Record, from: SocketAddr, spread: bool) {
         let there = r.addr.ip() == from.ip();
         if there {
+            self.make_room_for(now, r.id);
             self.table.unbury(r.id);
             self.vouch_for_moved(now, r);
         }
@@ -139,6 +140,26 @@ impl Node {
         self.learn_claim(now, claim, super::claims::Origin::Stream { spread });
         if there && self.table.get(r.id).is_some_and(|e| e.record.version == r.version) {
             self.met(r.id);
+        }
+    }
+
+    /// It lives elsewhere now, as is said: it is looked at there before others are.
+    pub(super) fn has_moved(&mut self, id: NodeId) {
+        if self.notes.hearsay.meeting(&self.table, id) == Meeting::Met {
+            self.notes.hearsay.set(&self.table, id, Meeting::Back);
+        }
+    }
+
+    /// Somebody who speaks for itself takes the place of one that there is only talk of: else
+    /// whoever makes members up would keep others out.
+    fn make_room_for(&mut self, now: Instant, id: NodeId) {
+        if self.table.get(id).is_some() || !self.is_full() || self.make_room() {
+            return;
+        }
+        let all = &self.notes.hearsay.meetings;
+        let slot = all.iter().position(|m| *m == Meeting::Unmet);
+        if let Some(unmet) = slot.and_then(|s| self.table.id_at(u32::try_from(s).ok()?)) {
+            self.disbelieve(now, unmet);
         }
     }
 
@@ -236,16 +257,15 @@ impl Node {
         if let Some(d) = dropped.iter_mut().find(|d| d.id == claim.id()) {
             d.talked_of = sought;
         }
-        if self.replies_left == 0 {
-            return;
-        }
         let by = self.me.id;
         let statement = match grave.1 {
             State::Failed => Statement::Failed { by },
             State::Left => Statement::Left { by, prune: false },
             State::Alive | State::Suspect => return,
         };
-        self.replies_left -= 1;
+        if !self.may_react() {
+            return;
+        }
         let (to, mut record) = (claim.record.addr, Arc::clone(&claim.record));
         if grave.0 > record.version && !self.broken(Bug::ChallengedBelow) {
             // It must go above that, not above what it says already.

@@ -27,10 +27,14 @@ impl Node {
         }
     }
 
+    /// Where half of the streams are in use, others need the rest.
+    pub(super) fn is_busy(&self) -> bool {
+        self.conns.len() * 2 >= self.cfg.limits.streams
+    }
+
     /// It is still not connected: else the timer would have ended.
     pub(super) fn on_hedge_timer(&mut self, now: Instant, id: StreamId) {
-        // Where half of the streams are in use, others need the rest.
-        let busy = self.conns.len() * 2 >= self.cfg.limits.streams;
+        let busy = self.is_busy();
         let Some(c) = self.conns.get_mut(&id).filter(|_| !busy) else { return };
         c.hedges += 1;
         let (to, further) = (c.remote, c.hedges);

@@ -288,6 +288,7 @@ impl Node {
                     wire::HeadError::Key => Counter::DropKey,
                     wire::HeadError::Replay => Counter::DropReplay,
                 });
+                self.envelope.give_back(room);
                 return;
             }
         };
@@ -355,7 +356,9 @@ impl Node {
         if let Some(due) = self.timers.next() {
             let gap = now.since(due);
             if gap > self.cfg.tuning.pause_threshold {
-                self.resume_after(now, gap);
+                if self.notes.lateness.is_pause(now) {
+                    self.resume_after(now, gap);
+                }
             } else if gap > self.cfg.tuning.lateness && !self.broken(Bug::LatenessCharged) {
                 let granted = self.notes.lateness.grant(now, gap);
                 self.put_off(granted);

@@ -57,11 +57,8 @@ impl Node {
         }
         // Whoever forges them gets no more looks out of us than answers. What was not looked into
         // comes again, by a sync.
-        if matches!(origin, Origin::Packet(_)) {
-            if self.replies_left == 0 {
-                return true;
-            }
-            self.replies_left -= 1;
+        if matches!(origin, Origin::Packet(_)) && !self.may_react() {
+            return true;
         }
         self.stats.count(Counter::FailuresDoubted);
         self.start_probe(now, id, Kind::Verify);

@@ -80,9 +80,11 @@ impl Node {
         kind: Kind,
     ) -> Option<Cookie> {
         let to = self.table.get(target).map(|e| e.record.addr)?;
-        if self.probes.len() >= MAX_PROBES
-            || (kind == Kind::Verify && self.probes.values().any(|p| p.verifies(target)))
-        {
+        if kind == Kind::Verify && self.probes.values().any(|p| p.verifies(target)) {
+            return None;
+        }
+        if self.probes.len() >= MAX_PROBES {
+            self.stats.count(Counter::ProbesDropped);
             return None;
         }
         let cookie = self.new_cookie();

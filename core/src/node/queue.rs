@@ -86,15 +86,15 @@ impl Queue {
     }
 
     /// News, or newer news, about a member. With `most` items, one that was told most often leaves
-    /// for it: others tell it, too, and digests find whom nobody told.
-    pub(super) fn push(&mut self, claim: &Arc<Packed>, most: usize) {
+    /// for it: others tell it, too, and digests find whom nobody told. True: one left.
+    pub(super) fn push(&mut self, claim: &Arc<Packed>, most: usize) -> bool {
         let known = self.find_claim(claim);
-        if self.len() >= most && known.is_none() {
-            let told_most = self.levels.iter().rev().find(|l| l.last != NIL).map(|l| l.last);
-            if let Some(at) = told_most {
-                self.unlink(at);
-                self.remove(at);
-            }
+        let full = self.len() >= most && known.is_none();
+        let told_most = self.levels.iter().rev().find(|l| l.last != NIL).map(|l| l.last);
+        let displaced = told_most.filter(|_| full);
+        if let Some(at) = displaced {
+            self.unlink(at);
+            self.remove(at);
         }
         self.fresh = true;
         let hash = self.spread.hash(claim.id());
@@ -103,7 +103,7 @@ impl Queue {
             self.unlink(at);
             self.items[at as usize] = Some(item);
             self.link_first(at);
-            return;
+            return false;
         }
         let at = match self.free.pop() {
             Some(at) => {
@@ -121,6 +121,7 @@ impl Queue {
         let items = &self.items;
         self.ids.insert(hash, at, |x| items[x as usize].as_ref().map_or(0, |i| i.hash));
         self.link_first(at);
+        displaced.is_some()
     }
 
     /// Is there anything that was told so often?
@@ -294,7 +295,9 @@ mod tests {
     #[test]
     fn least_told_first_then_in_turn_and_the_newest_news_before_all() {
         let mut q = Queue::new(spread());
-        (1..=3).for_each(|n| q.push(&claim(n, 0), 4));
+        for n in 1..=3 {
+            q.push(&claim(n, 0), 4);
+        }
         let one = 3 + claim(1, 0).body().len();
         assert_eq!(sent(&mut q, 0, one, 9), [3]);
         assert_eq!(sent(&mut q, 0, 2 * one, 9), [2, 1]);
@@ -309,7 +312,9 @@ mod tests {
     fn a_full_queue_gives_up_what_was_told_most() {
         let mut q = Queue::new(spread());
         let one = 3 + claim(1, 0).body().len();
-        (1..=3).for_each(|n| q.push(&claim(n, 0), 3));
+        for n in 1..=3 {
+            q.push(&claim(n, 0), 3);
+        }
         sent(&mut q, 0, one, 9);
         q.push(&claim(4, 0), 3);
         assert_eq!(sent(&mut q, 0, 9 * one, 9), [4, 2, 1], "3 had been told");
@@ -321,7 +326,9 @@ mod tests {
     fn ids_stay_spread_when_the_queue_was_empty() {
         let mut q = Queue::new(spread());
         for round in 0..2 {
-            (1..=100).for_each(|n| q.push(&claim(n, round), 100));
+            for n in 1..=100 {
+                q.push(&claim(n, round), 100);
+            }
             let hashes: alloc::collections::BTreeSet<u32> =
                 q.items.iter().flatten().map(|i| i.hash).collect();
             assert!(hashes.len() > 95, "{} hashes in round {round}", hashes.len());

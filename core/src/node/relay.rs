@@ -48,7 +48,9 @@ impl Node {
         let graded = self.cfg.tuning.graded_evidence;
         // Whoever forges a request must not have us flood an address of its choice.
         let trusted = self.table.get(r.target).is_some_and(|e| e.record.addr == r.addr);
-        let stream = if graded && trusted { self.open(now, r.addr, role, budget) } else { None };
+        let stream = (graded && trusted && !self.is_busy())
+            .then(|| self.open(now, r.addr, role, budget))
+            .flatten();
         let relay = Relay {
             ask: r.cookie,
             asker: from,

@@ -22,6 +22,8 @@ pub(super) struct Replies {
     room: usize,
     /// Answers to strangers until the next refill.
     left: u32,
+    /// Addresses that may still be looked for among all members until then.
+    looks: u32,
     refill_at: Instant,
     correct_at: Instant,
 }
@@ -32,6 +34,7 @@ impl Node {
         self.security.replies.room = bytes + IP_UDP_BYTES;
         if now >= self.security.replies.refill_at {
             self.security.replies.left = STRANGERS.0;
+            self.security.replies.looks = STRANGERS.0;
             self.security.replies.refill_at = now + STRANGERS.1;
         }
         if now >= self.security.replies.correct_at {
@@ -47,15 +50,27 @@ impl Node {
         }
     }
 
+    /// One of the things that claims make us say, which are few per so long, whoever makes them up.
+    pub(super) fn may_react(&mut self) -> bool {
+        let some = self.replies_left > 0;
+        if some {
+            self.replies_left -= 1;
+        } else {
+            self.stats.count(Counter::CorrectionsWithheld);
+        }
+        some
+    }
+
     /// Tells whoever is behind what is known of a member, as far as the rate allows.
     pub(super) fn correct_at(&mut self, to: SocketAddr, about: NodeId) {
-        if self.replies_left == 0 {
+        let Some(claim) = self.claim_about(about) else { return };
+        if !self.may_react() {
             return;
         }
-        let Some(claim) = self.claim_about(about) else { return };
-        let own_address = claim.record.addr == to;
-        if own_address || self.may_say(to, &Message::Claim((*claim).clone())) {
-            self.replies_left -= 1;
+        if claim.record.addr != to && !self.may_say(to, &Message::Claim((*claim).clone())) {
+            // Nothing was said, so it does not count.
+            self.replies_left += 1;
+        } else {
             self.transmit(Outgoing::Claim { to, about });
         }
     }
@@ -70,8 +85,12 @@ impl Node {
             (r.room, r.left) = (r.room - size, r.left - 1);
             return true;
         }
-        if self.table.iter().any(|e| e.record.addr == to) {
-            return true;
+        // Whoever sends from many addresses must not have us look through the list each time.
+        if r.looks > 0 {
+            r.looks -= 1;
+            if self.table.iter().any(|e| e.record.addr == to) {
+                return true;
+            }
         }
         self.stats.count(Counter::RepliesWithheld);
         false

@@ -66,7 +66,7 @@ impl Node {
         let held = self.security.strangers.0.get(&id).filter(|s| s.claim.record.addr == to);
         let (asked, answered) = held.map_or((None, None), |s| (Some(s.asked), s.answered));
         let wait = answered.map_or(ASK_EVERY, |_| GONE_FOR);
-        if asked.is_some_and(|at| now.since(at) < wait) || self.replies_left == 0 {
+        if asked.is_some_and(|at| now.since(at) < wait) {
             return;
         }
         if asked.is_none() {
@@ -76,7 +76,9 @@ impl Node {
                 return;
             }
         }
-        self.replies_left -= 1;
+        if !self.may_react() {
+            return;
+        }
         let cookie = self.new_cookie();
         let stranger =
             Stranger { claim: Arc::clone(claim), cookie: Some(cookie), asked: now, answered };

@@ -180,7 +180,7 @@ impl Node {
 
     fn on_accepted(&mut self, now: Instant, id: StreamId, from: SocketAddr) {
         let serving = matches!(self.state, LocalState::Running | LocalState::Leaving);
-        if !serving || self.conns.len() >= self.cfg.limits.streams {
+        if !serving || !self.has_stream_for(from) {
             self.stats.count(Counter::StreamsDropped);
             self.stream_out.push_back(StreamAction::Abort { id });
             return;
@@ -188,6 +188,13 @@ impl Node {
         self.stats.count(Counter::Streams);
         self.conns.insert(id, Conn::new(from, Role::AwaitHello));
         self.timers.set(Timer::Stream(id), now + self.cfg.tuning.stream_timeout);
+    }
+
+    /// Is there room for a stream from there? The last quarter is for live members.
+    fn has_stream_for(&self, from: SocketAddr) -> bool {
+        let (open, most) = (self.conns.len(), self.cfg.limits.streams);
+        let member = |e: &super::table::Entry| e.record.addr.ip() == from.ip();
+        open < most - most / 4 || open < most && self.table.live().any(member)
     }
 
     fn on_connected(&mut self, now: Instant, id: StreamId) {

@@ -306,8 +306,9 @@ impl Table {
         }
     }
 
-    /// Forgets a member, but not which version of it must not come back.
-    pub(super) fn remove(&mut self, id: NodeId, max_tombstones: usize) -> Option<Entry> {
+    /// Forgets a member, but not which version of it must not come back; and of how many others
+    /// that is forgotten now.
+    pub(super) fn remove(&mut self, id: NodeId, max_tombstones: usize) -> Option<(Entry, u64)> {
         let slot = self.slot_of(id)?;
         let e = self.at(slot).map(Arc::clone)?;
         self.unlist(slot, list_of(&e));
@@ -328,12 +329,14 @@ impl Table {
         let (version, state) = e.rank();
         self.tombstones.insert(id, (version, state, place));
         self.tombstone_order.insert(place, id);
+        let mut lost = 0;
         while self.tombstone_order.len() > max_tombstones {
             if let Some((_, old)) = self.tombstone_order.pop_first() {
                 self.tombstones.remove(&old);
+                lost += 1;
             }
         }
-        Some(e)
+        Some((e, lost))
     }
 
     /// Forgets that a member was forgotten, unless it was dead.

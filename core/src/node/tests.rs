@@ -13,6 +13,7 @@ use super::claims;
 use crate::*;
 
 mod bootstrap;
+mod caps;
 mod hearsay;
 mod keyring;
 mod names;

@@ -25,6 +25,9 @@ const REJOIN_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 const PEERS_KEPT: usize = 128;
 /// Deadlines are put off for lateness by this much at most, and by half of the time that passes.
 const LATENESS: Duration = Duration::from_secs(30);
+/// A pause costs so much of a credit that grows with time and has this limit: a process that is
+/// late for ever has no excuse any more, until all of it is there again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -44,11 +47,22 @@ pub(super) struct Rejoin {
 pub(super) struct Lateness {
     credit: Duration,
     at: Instant,
+    /// For pauses.
+    pauses: Duration,
+    paused: Instant,
+    /// There were too many.
+    spent: bool,
 }
 
 impl Default for Lateness {
     fn default() -> Self {
-        Self { credit: LATENESS, at: Instant::ZERO }
+        Self {
+            credit: LATENESS,
+            at: Instant::ZERO,
+            pauses: PAUSES.1,
+            paused: Instant::ZERO,
+            spent: false,
+        }
     }
 }
 
@@ -60,6 +74,20 @@ impl Lateness {
         let granted = gap.min(self.credit);
         self.credit -= granted;
         granted
+    }
+
+    /// Was the process away, or is it always as late?
+    pub(super) fn is_pause(&mut self, now: Instant) -> bool {
+        self.pauses = (self.pauses + now.since(self.paused)).min(PAUSES.1);
+        self.paused = now;
+        self.spent &= self.pauses < PAUSES.1;
+        if self.pauses < PAUSES.0 {
+            self.spent = true;
+        }
+        if !self.spent {
+            self.pauses -= PAUSES.0;
+        }
+        !self.spent
     }
 }
 

@@ -97,8 +97,7 @@ impl Node {
                 && e.record.version < s.version
                 && !self.believable(s.id, e.record.version, s.version)
         };
-        if self.replies_left > 0 && self.table.get(s.id).is_some_and(far) {
-            self.replies_left -= 1;
+        if self.table.get(s.id).is_some_and(far) && !self.is_probed(s.id) && self.may_react() {
             self.start_probe(now, s.id, Kind::Contact);
         }
     }
@@ -109,12 +108,14 @@ impl Node {
         let id = claim.id();
         let gone = self.table.get(id).is_some_and(|e| !e.is_live());
         let alive = claim.state() == State::Alive && !self.broken(Bug::GoneNotAsked);
-        if gone && alive && self.replies_left > 0 && !self.is_probed(id) {
-            self.replies_left -= 1;
-            if let Some(cookie) = self.start_probe(now, id, Kind::Contact) {
-                // Whoever forges such claims gets one packet for each out of us.
-                self.timers.stop(Timer::ProbeRepeat(cookie));
-            }
+        if gone
+            && alive
+            && !self.is_probed(id)
+            && self.may_react()
+            && let Some(cookie) = self.start_probe(now, id, Kind::Contact)
+        {
+            // Whoever forges such claims gets one packet for each out of us.
+            self.timers.stop(Timer::ProbeRepeat(cookie));
         }
     }
 

@@ -170,6 +170,7 @@ impl Node {
         let room = w.contains_key(&member) || w.len() < self.cfg.limits.watches;
         let room = room && self.cfg.tuning.observers > 0;
         if target != self.me.id || !known || !room {
+            self.stats.count(Counter::WatchesRefused);
             self.say(id, &[Message::Reject(Reject::Unavailable)]);
             self.close(id);
             return;
