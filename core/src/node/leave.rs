@@ -106,7 +106,7 @@ impl Node {
         }
         self.learn_claim(now, l.claim, Origin::Packet(from));
         let message = Message::LeaveAck(LeaveAck { cookie: l.cookie, from: self.me.id });
-        self.answer(from, message, None);
+        self.answer(from, message);
     }
 
     /// Says for a failed member that it has left. A live one refutes that.

@@ -245,7 +245,7 @@ impl Node {
             let me = self.sender();
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
-            self.answer(from, message, None);
+            self.answer(from, message);
             return;
         }
         // To a stranger the digest tells nothing, and without it the ack is smaller than the ping.
@@ -259,7 +259,11 @@ impl Node {
             };
         // News is for those that were met.
         let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(&self.table, *id));
-        self.answer(from, message, trusted);
+        if known.is_some() {
+            self.transmit(Outgoing::Message { to: from, message, known: trusted });
+        } else {
+            self.answer(from, message);
+        }
         self.tell_sender(from, p.from);
         self.ask_for_voucher(now, from, p.from);
         if known.is_some() {

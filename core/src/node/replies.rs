@@ -43,10 +43,10 @@ impl Node {
         }
     }
 
-    /// Answers the sender of the datagram at hand. `known`: it is a member, what fits rides along.
-    pub(super) fn answer(&mut self, to: SocketAddr, message: Message, known: Option<NodeId>) {
-        if known.is_some() || self.may_say(to, &message) {
-            self.transmit(Outgoing::Message { to, message, known });
+    /// Answers the sender of the datagram at hand, who may be a stranger.
+    pub(super) fn answer(&mut self, to: SocketAddr, message: Message) {
+        if self.may_say(to, &message) {
+            self.transmit(Outgoing::Message { to, message, known: None });
         }
     }
 

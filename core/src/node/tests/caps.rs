@@ -170,3 +170,23 @@ fn who_has_moved_is_looked_at_before_others() {
     w.hosts[0].node.met(id);
     assert_eq!(w.hosts[0].node.next_unmet(), None, "it answered there");
 }
+
+/// However many strangers ask meanwhile.
+#[test]
+fn a_member_that_was_not_met_yet_is_answered() {
+    let mut w = World::joined(2);
+    let unmet = Record { addr: addr(7), ..(*ghost(7).record).clone() };
+    hear(&mut w, Claim { record: unmet.clone().into(), statement: Statement::Alive });
+    let answered = |w: &mut World, from: Sender, at: usize| {
+        let (now, node) = (w.now, &mut w.hosts[0].node);
+        node.begin_replies(now, 60);
+        let target = wire::Mark::new(2, node.me.id);
+        node.out.clear();
+        node.on_message(now, addr(at), Message::Ping(Ping { cookie: 2, from, target, root: 0 }));
+        !node.out.is_empty()
+    };
+    let stranger = Sender { id: ghost(99).id(), version: unmet.version };
+    while answered(&mut w, stranger, 99) {}
+    (0..300).for_each(|_| assert!(!answered(&mut w, stranger, 99)));
+    assert!(answered(&mut w, Sender { id: unmet.id, version: unmet.version }, 7));
+}
