@@ -58,7 +58,8 @@ pub struct Tuning {
     pub nack_percent: u32,
     /// A member that is silent is given this long, after confirmation and at most.
     pub silent: Patience,
-    /// A member whose kernel accepts streams is given this long.
+    /// A member whose kernel accepts streams is given this long: more than one stands that has a
+    /// twentieth of a processor.
     pub mute: Patience,
     /// Patience grows with `max(1, log10 n)`, as memberlist's does.
     pub patience_by_size: bool,
@@ -149,7 +150,7 @@ impl Default for Tuning {
             indirect_checks: 3,
             nack_percent: 80,
             silent: Patience::millis(1500, 4000),
-            mute: Patience::millis(10_000, 15_000),
+            mute: Patience::millis(12_000, 15_000),
             patience_by_size: false,
             suspicion_confirmations: 2,
             refused_grace: Duration::from_millis(300),

@@ -302,7 +302,7 @@ mod tests {
         let set = parse("mute.max=17000,20000").unwrap();
         let names: Vec<&str> = set.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["mute.max=17000", "mute.max=20000"]);
-        assert_eq!(set[1].program.tuning.mute, Patience::millis(10_000, 20_000));
+        assert_eq!(set[1].program.tuning.mute, Patience::millis(12_000, 20_000));
         let ours = Tuning { mute: Tuning::default().mute, ..set[1].program.tuning.clone() };
         assert_eq!(ours, Tuning::default());
         assert!(!parse("graded_evidence=0").unwrap()[0].program.tuning.graded_evidence);
