@@ -74,6 +74,78 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::LatenessCharged, "faults/starved-all.scn"),
     (Bug::SlowForgotten, "faults/slow-again.scn"),
     (Bug::LiarFollowed, "coordinates/liar.scn"),
+    (Bug::RefusedAsSilent, "faults/crash.scn"),
+    (Bug::BreakUnminded, "faults/crash.scn"),
+    (Bug::MuteAsSilent, "faults/paused-five-seconds.scn"),
+    (Bug::ReasonsAddUp, "regressions/within-converged-a75c4cdf.scn"),
+    (Bug::NewsWaits, "start/one-more-joins-fifty.scn"),
+    (Bug::NotHedged, "start/lossy-hundred.scn"),
+    (Bug::LeftLowersVersion, "departures/force-leave-while-suspected.scn"),
+    (Bug::NameUnchecked, "names/taken.scn"),
+    (Bug::IncompatibleTaken, "updates/no-common-version.scn"),
+    (Bug::FarTimesTaken, "events/forged-clock.scn"),
+    (Bug::ReplyNotRepeated, "events/query.scn"),
+    (Bug::ConflictNotTold, "bootstrap/different-expect.scn"),
+    (Bug::FinalNotFollowed, "bootstrap/more-than-expected.scn"),
+    (Bug::DigestsNotCompared, "start/join-in-a-chain.scn"),
+    (Bug::PingsNotRepeated, "faults/loss-40-percent.scn"),
+    (Bug::DoneNotSaid, "departures/leave.scn"),
+];
+
+/// Rules that a cluster shows by chance only, or not at all (what a stranger is answered): a test
+/// of `quorate-core` fails without each. The list there is `each_broken_rule_is_caught`.
+const FOUND_BY_A_TEST: &[Bug] = &[
+    Bug::WitnessesUncounted,
+    Bug::NackLate,
+    Bug::AccusersUncounted,
+    Bug::AccusedNotTold,
+    Bug::LastLookNotTaken,
+    Bug::SlowLookedAt,
+    Bug::MutePinged,
+    Bug::RefusalAloneCounts,
+    Bug::NotMeUnminded,
+    Bug::AnyCookieCounts,
+    Bug::HealthUnminded,
+    Bug::PauseUnguarded,
+    Bug::LeftDoubted,
+    Bug::StrangersHelped,
+    Bug::UnmetHelp,
+    Bug::GraceNotGiven,
+    Bug::LoneAccusesAloud,
+    Bug::ResetIsSilence,
+    Bug::BeatUnminded,
+    Bug::LooksUnlimited,
+    Bug::WatchesUncapped,
+    Bug::ObserversByChance,
+    Bug::RoundsUnlimited,
+    Bug::NewsToUnmet,
+    Bug::StaleUncorrected,
+    Bug::ForgottenStays,
+    Bug::FailedContactedByAll,
+    Bug::GoneNotTold,
+    Bug::AnyWriteCounts,
+    Bug::LeaveToldOnce,
+    Bug::PastTold,
+    Bug::StrangersQuery,
+    Bug::QueriesUncapped,
+    Bug::LatencyUnfiltered,
+    Bug::RepeatMeasured,
+    Bug::OverflowUntold,
+    Bug::CookiesGuessable,
+    Bug::RelaysUncapped,
+    Bug::CorrectionsUnlimited,
+    Bug::StrangersToldMore,
+    Bug::StrangersOftenTold,
+    Bug::SaidTwice,
+    Bug::StreamsUncapped,
+    Bug::LabelUnchecked,
+    Bug::ClearTaken,
+    Bug::ExpectIgnored,
+    Bug::BirthIgnored,
+    Bug::AttemptNotAsked,
+    Bug::ForgetfulPromises,
+    Bug::EchoUnchecked,
+    Bug::EarlierLifeCounts,
 ];
 
 /// Within so many seeds.
@@ -90,7 +162,8 @@ type Swept = (&'static str, Aim, Program);
 
 fn swept() -> Vec<Swept> {
     let elsewhere = |bug: &Bug| {
-        FOUND_BY_THE_MODEL.contains(bug) || FOUND_BY_A_SCENARIO.iter().any(|b| b.0 == *bug)
+        let scenario = FOUND_BY_A_SCENARIO.iter().any(|b| b.0 == *bug);
+        scenario || FOUND_BY_THE_MODEL.contains(bug) || FOUND_BY_A_TEST.contains(bug)
     };
     let aimed = |bug: &Bug| FOUND_BY_AN_AIMED_SWEEP.iter().find(|b| b.0 == *bug).map(|b| b.1);
     let with = |bug| Program::tuned(Tuning { bug: Some(bug), ..Tuning::default() });
@@ -171,7 +244,8 @@ fn each_bug_is_in_one_list_at_most() {
     for (bug, name, _) in Bug::ALL {
         let lists = FOUND_BY_THE_MODEL.iter().filter(|b| *b == bug).count()
             + FOUND_BY_AN_AIMED_SWEEP.iter().filter(|b| b.0 == *bug).count()
-            + FOUND_BY_A_SCENARIO.iter().filter(|b| b.0 == *bug).count();
+            + FOUND_BY_A_SCENARIO.iter().filter(|b| b.0 == *bug).count()
+            + FOUND_BY_A_TEST.iter().filter(|b| *b == bug).count();
         assert!(lists <= 1, "{name} is in {lists} lists");
     }
 }
@@ -187,5 +261,18 @@ fn scenarios_find_what_no_sweep_looks_for() {
         let tuning = Tuning { bug: Some(*bug), ..Tuning::default() };
         let broken = failure(scenario, &Program::tuned(tuning));
         assert!(broken.is_some(), "{file} passes with {bug:?}");
+    }
+}
+
+#[test]
+fn tests_of_core_find_what_no_cluster_shows() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+    let text = std::fs::read_to_string(core.join("node/tests/planted.rs")).unwrap();
+    let (_, caught) = text.split_once("const CAUGHT").unwrap();
+    for bug in FOUND_BY_A_TEST {
+        assert!(caught.contains(&format!("Bug::{bug:?},")), "no test of core catches {bug:?}");
+    }
+    for (bug, name, _) in Bug::ALL.iter().filter(|b| !FOUND_BY_A_TEST.contains(&b.0)) {
+        assert!(!caught.contains(&format!("Bug::{bug:?},")), "{name} is in the list of core, too");
     }
 }

@@ -65,7 +65,7 @@ fn an_event_is_told_once_on_every_member() {
 }
 
 #[test]
-fn who_comes_later_is_told_what_comes_later() {
+pub(super) fn who_comes_later_is_told_what_comes_later() {
     let mut w = World::joined(3);
     fire(&mut w, 0, "before");
     w.run(secs(2));
@@ -278,7 +278,7 @@ fn a_reply_is_repeated_until_it_is_confirmed_and_not_for_ever() {
 }
 
 #[test]
-fn strangers_are_not_answered() {
+pub(super) fn strangers_are_not_answered() {
     let mut w = World::joined(3);
     let query = Query {
         time: 1,
