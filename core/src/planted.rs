@@ -248,6 +248,20 @@ bugs! {
         "more pings are relayed for others than the cap allows";
     OverflowUntold = "overflow-untold",
         "events that did not fit the queue are lost without a word";
+    HelpersNotAsked = "helpers-not-asked",
+        "nobody else is asked to ping a member that does not answer";
+    StreamNotTried = "stream-not-tried",
+        "no stream is opened to a member that does not answer";
+    HealthStays = "health-stays",
+        "a node that was accused or missed nacks thinks itself as well as before";
+    HearsayTakesNames = "hearsay-takes-names",
+        "a senior holder that only others speak of takes a name away";
+    WaitingUncapped = "waiting-uncapped",
+        "a join that waits may send as much as it likes";
+    EventsUncapped = "events-uncapped",
+        "an application may queue as many events as it likes";
+    OldEventsTold = "old-events-told",
+        "an event from before the window is told again";
 }
 
 #[cfg(test)]

@@ -550,7 +550,8 @@ impl Node {
     }
 
     fn worse_health(&mut self) {
-        self.awareness = (self.awareness + 1).min(self.cfg.tuning.awareness_max);
+        let more = u32::from(!self.broken(Bug::HealthStays));
+        self.awareness = (self.awareness + more).min(self.cfg.tuning.awareness_max);
     }
 
     fn better_health(&mut self) {

@@ -170,7 +170,8 @@ impl Node {
         let t = &self.cfg.tuning;
         let rest = self.patient(t.probe_interval - t.probe_timeout);
         let budget_ms = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
-        let k = t.indirect_checks as usize;
+        let nobody = self.broken(Bug::HelpersNotAsked);
+        let k = if nobody { 0 } else { t.indirect_checks as usize };
         let table = &self.table;
         let usable = |id: &NodeId| {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
@@ -192,7 +193,10 @@ impl Node {
             let message = Message::ProbeRequest(r);
             self.transmit(Outgoing::Message { to, message, known: Some(*id) });
         }
-        let stream = self.open(now, addr, Role::Probing { cookie, target }, rest);
+        let mut stream = None;
+        if !self.broken(Bug::StreamNotTried) {
+            stream = self.open(now, addr, Role::Probing { cookie, target }, rest);
+        }
         if let Some(p) = self.probes.get_mut(&cookie) {
             p.late = true;
             p.helpers = u32::try_from(helpers.len()).unwrap_or(u32::MAX);

@@ -1,7 +1,9 @@
 //! Rules that no run of a cluster shows, or shows by chance only: each test here must fail with
 //! its bug. `sim/tests/planted.rs` knows the other bugs, and that the rest of them is here.
 
-use super::{bootstrap, hearsay, obituary, quiet, replies, rules, sealing, streams, user, watch};
+use super::{
+    bootstrap, hearsay, names, obituary, quiet, replies, rules, sealing, streams, user, watch,
+};
 use crate::planted::{Bug, caught};
 
 const CAUGHT: &[(Bug, fn())] = &[
@@ -21,6 +23,9 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::AnyCookieCounts, rules::an_ack_counts_for_the_probe_whose_cookie_it_has),
     (Bug::HealthUnminded, rules::a_bad_health_waits_longer_for_an_answer),
     (Bug::PauseUnguarded, rules::who_was_stopped_blames_nobody),
+    (Bug::HealthStays, rules::the_accused_is_told_at_once),
+    (Bug::HelpersNotAsked, quiet::who_was_not_met_helps_only_where_nobody_else_can),
+    (Bug::StreamNotTried, quiet::a_process_that_accepts_and_does_not_answer_gets_no_more_pings),
     (Bug::LeftDoubted, watch::who_left_owes_no_answer_and_is_not_doubted),
     (Bug::StrangersHelped, rules::a_stranger_gets_no_help),
     (Bug::UnmetHelp, quiet::who_was_not_met_helps_only_where_nobody_else_can),
@@ -45,12 +50,16 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::AnyWriteCounts, super::a_generation_waits_for_its_own_write_and_not_for_an_earlier_one),
     (Bug::LeaveToldOnce, rules::a_leave_that_was_lost_is_told_again),
     (Bug::PastTold, user::who_comes_later_is_told_what_comes_later),
+    (Bug::OldEventsTold, user::what_is_older_than_the_window_is_not_told),
+    (Bug::EventsUncapped, user::commands_say_what_does_not_fit),
     (Bug::StrangersQuery, user::strangers_are_not_answered),
     (Bug::QueriesUncapped, rules::no_more_queries_are_open_than_fit),
     (Bug::LatencyUnfiltered, rules::of_three_round_trips_the_median_counts),
     (Bug::RepeatMeasured, rules::an_answer_to_a_repeat_measures_no_round_trip),
     (Bug::OverflowUntold, rules::an_application_hears_how_many_events_it_missed),
+    (Bug::HearsayTakesNames, names::a_senior_holder_that_only_others_speak_of_takes_no_name),
     // What others can make us do.
+    (Bug::WaitingUncapped, names::what_comes_for_a_join_that_waits_is_capped),
     (Bug::CookiesGuessable, rules::cookies_do_not_follow_from_each_other),
     (Bug::RelaysUncapped, rules::no_more_is_asked_for_others_than_fits),
     (Bug::CorrectionsUnlimited, replies::corrections_are_few_in_a_while_and_there_are_always_more),

@@ -65,6 +65,7 @@ pub(super) fn the_accused_is_told_at_once() {
     hush_gossip(&mut w);
     w.drain();
     assert_eq!(w.hosts[1].node.stats().get(Counter::Refutations), 1);
+    assert_eq!(w.hosts[1].node.awareness, 1, "it may have been slow");
     assert_eq!(w.state(0, 1), Some(State::Alive));
 }
 

@@ -137,7 +137,7 @@ fn the_clock_ends_and_does_not_wrap() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_not_told() {
+pub(super) fn what_is_older_than_the_window_is_not_told() {
     let mut w = World::joined(2);
     for i in 0..EVENT_WINDOW as u64 {
         w.hosts[0].node.on_user_event(w.now, event(100 + i, 1));
@@ -154,7 +154,7 @@ fn what_is_older_than_the_window_is_not_told() {
 }
 
 #[test]
-fn commands_say_what_does_not_fit() {
+pub(super) fn commands_say_what_does_not_fit() {
     let mut w = World::joined(2);
     let mut fire = |name: &str, n: usize| {
         let c = Command::UserEvent { name: name.into(), payload: vec![0; n] };
