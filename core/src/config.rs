@@ -120,7 +120,7 @@ pub struct Tuning {
     /// Being this late for a deadline means that the process was away.
     pub pause_threshold: Duration,
     /// A rule to break, for tests of the simulator.
-    #[cfg(feature = "planted-bugs")]
+    #[cfg(any(test, feature = "planted-bugs"))]
     pub bug: Option<crate::planted::Bug>,
 }
 
@@ -178,7 +178,9 @@ impl Default for Tuning {
             coordinates: true,
             lateness: Duration::from_millis(100),
             pause_threshold: Duration::from_millis(1500),
-            #[cfg(feature = "planted-bugs")]
+            #[cfg(test)]
+            bug: crate::planted::chosen(),
+            #[cfg(all(feature = "planted-bugs", not(test)))]
             bug: None,
         }
     }

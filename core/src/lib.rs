@@ -57,7 +57,7 @@ pub use output::{
     Durable, Event, JoinError, JoinId, KnownPeer, Persist, PersistToken, Quorum, QuorumVoter,
     StreamAction, StreamError, StreamEvent, StreamId, Transmit,
 };
-#[cfg(feature = "planted-bugs")]
+#[cfg(any(test, feature = "planted-bugs"))]
 pub use planted::Bug;
 pub use record::{Claim, Evidence, Pairs, PairsError, Record, Role, State, Statement};
 pub use rotation::{KeyFailure, KeyringId, KeyringReport};

@@ -238,7 +238,8 @@ impl Agreement {
             Stage::Final { attempt, .. } => Some(attempt),
             _ => None,
         });
-        let attempt = Arc::clone(finals.min_by_key(|a| a.cluster)?);
+        let followed = self.bug != Some(Bug::FinalNotFollowed);
+        let attempt = Arc::clone(finals.filter(|_| followed).min_by_key(|a| a.cluster)?);
         Some(self.next_era(Stage::Final { attempt, voter: false }))
     }
 
@@ -247,14 +248,16 @@ impl Agreement {
         let asks = self.heard.values().filter_map(|m| match &m.stage {
             Stage::Promised { attempt, ballot, .. } => {
                 let v = attempt.voter(self.me)?;
-                let current = v.birth == self.memory.birth && v.era == self.memory.era;
+                let born = v.birth == self.memory.birth || self.bug == Some(Bug::BirthIgnored);
+                let current = born && v.era == self.memory.era;
                 current.then_some((attempt, *ballot))
             }
             _ => None,
         });
         let (attempt, ballot) =
             asks.min_by_key(|(a, _)| (a.voters.first().map(|v| v.id), a.cluster))?;
-        if attempt.voters.len() != self.expect {
+        let sizes_mix = self.bug == Some(Bug::ExpectIgnored);
+        if attempt.voters.len() != self.expect && !sizes_mix {
             return Some(self.next_era(Stage::Free));
         }
         let attempt = Arc::clone(attempt);
@@ -372,6 +375,9 @@ impl Agreement {
     /// knows of.
     pub(crate) fn recover(&self) -> Option<Memory> {
         let Stage::Promised { attempt, ballot, accepted } = &self.memory.stage else { return None };
+        if self.bug == Some(Bug::AttemptNotAsked) {
+            return None;
+        }
         let highest = self.votes(attempt).map(|(_, v)| v.0).max().unwrap_or(*ballot);
         let ballot = Ballot { round: highest.round.checked_add(1)?, owner: self.me };
         let (attempt, accepted) = (Arc::clone(attempt), *accepted);
@@ -381,6 +387,7 @@ impl Agreement {
     /// The disk turned out to be older than what others know of this server.
     pub(crate) fn forgot(&self) -> Option<Memory> {
         match self.memory.stage {
+            _ if self.bug == Some(Bug::ForgetfulPromises) => None,
             Stage::Free | Stage::Promised { .. } => Some(self.stay(Stage::Forgetful)),
             Stage::Final { .. } | Stage::Forgetful => None,
         }

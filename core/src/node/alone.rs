@@ -74,7 +74,8 @@ impl Node {
     /// Is this an accusation of our own while we hear nobody? The accused is told, nobody else.
     pub(super) fn keeps_quiet(&self, claim: &Claim, origin: Origin) -> bool {
         let accuses = matches!(claim.state(), State::Suspect | State::Failed);
-        self.notes.alone.cut_off && origin == Origin::Own && accuses
+        let alone = self.notes.alone.cut_off && !self.broken(Bug::LoneAccusesAloud);
+        alone && origin == Origin::Own && accuses
     }
 
     /// We were cut off since then: what we came to believe of others is told to themselves only.

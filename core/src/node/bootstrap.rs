@@ -278,11 +278,13 @@ impl Node {
             return;
         };
         // Its disk was put back, or this is of an earlier life: what it says may be forgotten.
-        if r.from.version.generation < record.version.generation {
+        let earlier = r.from.version.generation < record.version.generation;
+        if earlier && !self.broken(Bug::EarlierLifeCounts) {
             self.stats.count(Counter::StrayReply);
             return;
         }
-        let answers = r.echo != 0 && self.bootstrap.cookies.contains(&r.echo);
+        let echoed = self.bootstrap.cookies.contains(&r.echo) || self.broken(Bug::EchoUnchecked);
+        let answers = r.echo != 0 && echoed;
         if record.role.is_server() {
             if let Some(peer) = self.bootstrap.peers.get_mut(&id) {
                 peer.cookie = r.cookie;
@@ -327,10 +329,11 @@ impl Node {
     }
 
     fn tell_conflict(&mut self, server: &Arc<Record>, conflict: BootstrapConflict) {
+        let silent = self.broken(Bug::ConflictNotTold);
         let Some(told) = self.bootstrap.peers.get_mut(&server.id).map(|p| &mut p.told) else {
             return;
         };
-        if !told.contains(&conflict) && told.len() < 8 {
+        if !told.contains(&conflict) && told.len() < 8 && !silent {
             told.push(conflict);
             let server = Arc::clone(server);
             self.event(Event::BootstrapConflict { server, conflict });

@@ -23,6 +23,7 @@ impl Node {
         let turn = self.watches.turn;
         self.next_doubtful()
             .or_else(|| match turn % 2 {
+                0 if self.broken(Bug::ObserversByChance) => None,
                 0 => self.observer_in_turn(turn / 2),
                 _ => self.next_unmet(),
             })

@@ -70,7 +70,8 @@ impl Node {
                 // A `Left` of an older incarnation: it is final for its generation, so it holds
                 // for what we know too, and the stored version stays (S1).
                 if let Some(e) = self.table.get(id) {
-                    let record = Arc::clone(&e.record);
+                    let old = self.broken(Bug::LeftLowersVersion);
+                    let record = Arc::clone(if old { &claim.record } else { &e.record });
                     let lifted = Claim { record, statement: claim.statement };
                     self.accept(now, &Packed::new(lifted), origin);
                 }
@@ -111,7 +112,9 @@ impl Node {
 
     /// Whoever is behind gets what it lacks, as far as the rate allows.
     fn correct(&mut self, origin: Origin, about: NodeId) {
-        if let Origin::Packet(to) = origin {
+        if let Origin::Packet(to) = origin
+            && !self.broken(Bug::StaleUncorrected)
+        {
             self.correct_at(to, about);
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     identity::{NodeId, Version},
     merge::{Order, compare},
     output::{JoinError, JoinId, StreamId},
+    planted::Bug,
     record::State,
     stats::Counter,
     time::Instant,
@@ -176,7 +177,8 @@ impl Node {
     pub(super) fn forget_too(&mut self, f: &Forgotten) {
         for s in &*f.items {
             let gone = self.table.get(s.id).filter(|e| !e.is_live());
-            if gone.is_some_and(|e| compare(e.rank(), (s.version, s.state)) != Order::Older) {
+            let newer = |e: &Packed| compare(e.rank(), (s.version, s.state)) == Order::Older;
+            if gone.is_some_and(|e| !newer(e)) && !self.broken(Bug::ForgottenStays) {
                 self.forget(s.id);
             }
         }

@@ -8,6 +8,7 @@ use super::Node;
 use crate::{
     identity::NodeId,
     output::{Event, Persist, StreamAction, Transmit},
+    planted::Bug,
     record::State,
     stats::Counter,
     time::Instant,
@@ -78,7 +79,8 @@ impl Node {
                 {
                     wire::append_claim(e, buf);
                     // It may hold us for gone, too.
-                    let own = self.claim_about(self.me.id).filter(|_| !e.is_live());
+                    let tell = !e.is_live() && !self.broken(Bug::GoneNotTold);
+                    let own = self.claim_about(self.me.id).filter(|_| tell);
                     if let Some(c) = own.filter(|c| buf.len() + 3 + c.body().len() <= room) {
                         wire::append_claim(&c, buf);
                     }
@@ -137,7 +139,8 @@ impl Node {
         self.events.pop_front().or_else(|| {
             shrink(&mut self.events);
             let count = core::mem::take(&mut self.events_lost);
-            (count > 0).then_some(Event::Lost { count })
+            let told = count > 0 && !self.broken(Bug::OverflowUntold);
+            told.then_some(Event::Lost { count })
         })
     }
 

@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use super::{Node, Outgoing, Timer};
 use crate::{
-    identity::NodeId, math::retransmit_limit, stats::Counter, time::Instant, wire::Packed,
+    identity::NodeId, math::retransmit_limit, planted::Bug, stats::Counter, time::Instant,
+    wire::Packed,
 };
 
 /// The first repeats of news come after this part of the gossip interval.
@@ -31,7 +32,7 @@ impl Node {
     fn next_round(&self) -> Duration {
         let t = &self.cfg.tuning;
         let told = u32::try_from(2 * t.gossip_fanout).unwrap_or(u32::MAX);
-        let hot = t.immediate_gossip && self.queue.least_sent().is_some_and(|n| n < told);
+        let hot = self.hurries() && self.queue.least_sent().is_some_and(|n| n < told);
         if hot { t.gossip_interval / HOT_PART } else { t.gossip_interval }
     }
 
@@ -91,12 +92,18 @@ impl Node {
         self.timers.set(Timer::Gossip, now + self.next_round());
     }
 
+    /// Does news leave before its tick?
+    fn hurries(&self) -> bool {
+        self.cfg.tuning.immediate_gossip && !self.broken(Bug::NewsWaits)
+    }
+
     /// News leaves at once, at most some rounds per tick.
     pub(super) fn flush_news(&mut self) {
-        if !self.queue.fresh || !self.cfg.tuning.immediate_gossip || self.rounds_left == 0 {
+        let over = self.rounds_left == 0 && !self.broken(Bug::RoundsUnlimited);
+        if !self.queue.fresh || !self.hurries() || over {
             return;
         }
-        self.rounds_left -= 1;
+        self.rounds_left = self.rounds_left.saturating_sub(1);
         self.gossip_round();
     }
 

@@ -184,7 +184,7 @@ impl Node {
     /// How much longer a suspicion of this member runs.
     pub(super) fn hearsay_grace(&self, id: NodeId) -> Duration {
         let told_only = self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet;
-        if told_only { GRACE } else { Duration::ZERO }
+        if told_only && !self.broken(Bug::GraceNotGiven) { GRACE } else { Duration::ZERO }
     }
 
     /// A suspicion has run out. If its member was never met and not known before, there was only

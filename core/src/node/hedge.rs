@@ -12,7 +12,7 @@ use super::{
     Node, Timer,
     streams::{Conn, Role},
 };
-use crate::{output::StreamId, time::Instant};
+use crate::{output::StreamId, planted::Bug, time::Instant};
 
 /// Connections beside the first one. The pause doubles with each: at 500 ms they begin at 0.5, 1.5
 /// and 3.5 s.
@@ -22,7 +22,7 @@ impl Node {
     /// A stream was opened whose work somebody waits for.
     pub(super) fn arm_hedge(&mut self, now: Instant, id: StreamId, further: usize) {
         let wait = self.cfg.tuning.connect_hedge * (1 << further.min(MOST));
-        if !wait.is_zero() && further < MOST {
+        if !wait.is_zero() && further < MOST && !self.broken(Bug::NotHedged) {
             self.timers.set(Timer::Hedge(id), now + wait);
         }
     }

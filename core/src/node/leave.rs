@@ -7,6 +7,7 @@ use super::{LocalState, Node, Outgoing, Timer, claims::Origin};
 use crate::{
     identity::{Name, NodeId},
     output::{CommandError, Event, JoinError},
+    planted::Bug,
     record::{Claim, Statement},
     stats::Counter,
     time::Instant,
@@ -66,7 +67,9 @@ impl Node {
                 self.transmit(Outgoing::Message { to, message, known: None });
             }
         }
-        self.timers.set(Timer::Leave, now + REPEAT);
+        if !self.broken(Bug::LeaveToldOnce) {
+            self.timers.set(Timer::Leave, now + REPEAT);
+        }
     }
 
     pub(super) fn on_leave_ack(&mut self, now: Instant, a: LeaveAck) {

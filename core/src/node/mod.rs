@@ -213,9 +213,9 @@ impl Node {
         let me = Arc::new(first_record(&config, &durable));
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
         let memory = durable.bootstrap.clone();
-        #[cfg(feature = "planted-bugs")]
+        #[cfg(any(test, feature = "planted-bugs"))]
         let bug = config.tuning.bug;
-        #[cfg(not(feature = "planted-bugs"))]
+        #[cfg(not(any(test, feature = "planted-bugs")))]
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
         let table = table::Table::new(&mut rng, config.limits.room.min(config.limits.members));
@@ -412,7 +412,8 @@ impl Node {
         if self.state == LocalState::Left {
             return;
         }
-        if let Some((_, generation)) = self.storage.gate.take_if(|g| g.0 <= token) {
+        let any = self.broken(Bug::AnyWriteCounts);
+        if let Some((_, generation)) = self.storage.gate.take_if(|g| any || g.0 <= token) {
             let version = Version { generation, incarnation: 0 };
             if self.state == LocalState::Starting {
                 self.start_running(now, version);
@@ -520,12 +521,12 @@ impl Node {
     }
 
     /// Has a test broken this rule? See [`crate::planted`].
-    #[cfg(feature = "planted-bugs")]
+    #[cfg(any(test, feature = "planted-bugs"))]
     fn broken(&self, bug: Bug) -> bool {
         self.cfg.tuning.bug == Some(bug)
     }
 
-    #[cfg(not(feature = "planted-bugs"))]
+    #[cfg(not(any(test, feature = "planted-bugs")))]
     #[allow(clippy::unused_self)]
     const fn broken(&self, _: Bug) -> bool {
         false
@@ -549,11 +550,12 @@ impl Node {
 
     /// Lifeguard: a node that may itself be slow waits longer, for everything.
     fn patient(&self, d: core::time::Duration) -> core::time::Duration {
-        d * (self.awareness + 1)
+        d * if self.broken(Bug::HealthUnminded) { 1 } else { self.awareness + 1 }
     }
 
     fn worse_health(&mut self) {
-        self.awareness = (self.awareness + 1).min(self.cfg.tuning.awareness_max);
+        let more = u32::from(!self.broken(Bug::HealthStays));
+        self.awareness = (self.awareness + more).min(self.cfg.tuning.awareness_max);
     }
 
     fn better_health(&mut self) {

@@ -105,6 +105,9 @@ impl Node {
         if let Some(id) = first
             && self.state == LocalState::Running
         {
+            if self.broken(Bug::HearsayTakesNames) {
+                self.holder_answered(now, id);
+            }
             self.start_probe(now, id, Kind::Verify);
             self.timers.set(Timer::NameRival, now + DOUBT);
         }
@@ -160,11 +163,12 @@ impl Node {
 
     /// Bytes came for a stream; `true`: its join waits, and they wait with it.
     pub(super) fn holds_bytes(&mut self, id: StreamId, more: usize) -> bool {
+        let endless = self.broken(Bug::WaitingUncapped);
         let Some(Conn { role: Role::AwaitName { held, .. }, .. }) = self.conns.get_mut(&id) else {
             return false;
         };
         *held += more;
-        if *held > WAITING_BYTES {
+        if *held > WAITING_BYTES && !endless {
             self.refuse_name(id);
         }
         true

@@ -131,7 +131,9 @@ impl Node {
 
     /// Of a probe or a relay.
     pub(super) fn new_cookie(&mut self) -> Cookie {
-        self.rng.u64() & !REPEAT
+        let drawn = self.rng.u64() & !REPEAT;
+        let counted = (self.stats.get(Counter::Probes) + 1) * 2;
+        if self.broken(Bug::CookiesGuessable) { counted } else { drawn }
     }
 
     /// A lost packet is the likeliest reason for silence, and a ping is cheap: it is repeated
@@ -145,7 +147,8 @@ impl Node {
     /// The pause between two pings of one probe.
     pub(super) fn repeat_every(&self) -> Option<Duration> {
         let t = &self.cfg.tuning;
-        (t.ping_repeats > 0).then(|| t.probe_timeout / (t.ping_repeats + 1))
+        let repeats = t.ping_repeats > 0 && !self.broken(Bug::PingsNotRepeated);
+        repeats.then(|| t.probe_timeout / (t.ping_repeats + 1))
     }
 
     pub(super) fn on_probe_repeat(&mut self, now: Instant, cookie: Cookie) {
@@ -169,13 +172,15 @@ impl Node {
         let t = &self.cfg.tuning;
         let rest = self.patient(t.probe_interval - t.probe_timeout);
         let budget_ms = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
-        let k = t.indirect_checks as usize;
+        let nobody = self.broken(Bug::HelpersNotAsked);
+        let k = if nobody { 0 } else { t.indirect_checks as usize };
         let table = &self.table;
         let usable = |id: &NodeId| {
             *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
         };
         let hearsay = &self.notes.hearsay;
-        let met = |id: &NodeId| usable(id) && !hearsay.is_unmet(table, *id);
+        let any = self.broken(Bug::UnmetHelp);
+        let met = |id: &NodeId| usable(id) && (any || !hearsay.is_unmet(table, *id));
         let mut helpers = table.random_live(&mut self.rng, k, met);
         if helpers.len() < k && !hearsay.is_empty() {
             // Better somebody only heard of than nobody.
@@ -190,7 +195,10 @@ impl Node {
             let message = Message::ProbeRequest(r);
             self.transmit(Outgoing::Message { to, message, known: Some(*id) });
         }
-        let stream = self.open(now, addr, Role::Probing { cookie, target }, rest);
+        let mut stream = None;
+        if !self.broken(Bug::StreamNotTried) {
+            stream = self.open(now, addr, Role::Probing { cookie, target }, rest);
+        }
         if let Some(p) = self.probes.get_mut(&cookie) {
             p.late = true;
             p.helpers = u32::try_from(helpers.len()).unwrap_or(u32::MAX);
@@ -199,7 +207,8 @@ impl Node {
     }
 
     fn has_left(&self, id: NodeId) -> bool {
-        self.table.get(id).is_some_and(|e| e.state() == crate::State::Left)
+        let left = self.table.get(id).is_some_and(|e| e.state() == crate::State::Left);
+        left && !self.broken(Bug::LeftDoubted)
     }
 
     /// Time is up.
@@ -241,7 +250,7 @@ impl Node {
         }
         let known = self.known_at(p.from.id, from);
         let cookie = p.cookie;
-        if p.target != Mark::new(cookie, self.me.id) {
+        if p.target != Mark::new(cookie, self.me.id) && !self.broken(Bug::WrongTargetAcks) {
             let me = self.sender();
             self.stats.count(Counter::WrongTarget);
             let message = Message::NotMe(NotMe { cookie, from: me });
@@ -258,7 +267,8 @@ impl Node {
                 None => Message::Ack(ack),
             };
         // News is for those that were met.
-        let trusted = known.filter(|id| !self.notes.hearsay.is_unmet(&self.table, *id));
+        let all = self.broken(Bug::NewsToUnmet);
+        let trusted = known.filter(|id| all || !self.notes.hearsay.is_unmet(&self.table, *id));
         if known.is_some() {
             self.transmit(Outgoing::Message { to: from, message, known: trusted });
         } else {
@@ -295,7 +305,8 @@ impl Node {
         path: Path,
         place: Option<Place>,
     ) {
-        let Some(p) = self.end_probe(a.cookie & !REPEAT) else {
+        let any = self.probes.keys().next().filter(|_| self.broken(Bug::AnyCookieCounts));
+        let Some(p) = self.end_probe(any.copied().unwrap_or(a.cookie & !REPEAT)) else {
             if !self.relay_ack(a) && !self.stranger_answered(now, from, a.cookie, a.version) {
                 self.stats.count(Counter::StrayReply);
             }
@@ -320,7 +331,8 @@ impl Node {
         self.tell_sender(from, sender);
         if known {
             if let Some(place) = place {
-                let regular = p.kind == Kind::Regular && a.cookie & REPEAT == 0;
+                let direct = a.cookie & REPEAT == 0 || self.broken(Bug::RepeatMeasured);
+                let regular = p.kind == Kind::Regular && direct;
                 let first = regular && self.samples_fairly(p.target);
                 self.learn_place(p.target, place, first.then(|| now.since(p.sent)));
             }
@@ -332,7 +344,7 @@ impl Node {
     /// Somebody else is at that address: the process we knew is gone.
     pub(super) fn on_not_me(&mut self, now: Instant, n: NotMe) {
         let cookie = n.cookie & !REPEAT;
-        if self.relay_met(cookie, NackReason::NotMe) {
+        if self.broken(Bug::NotMeUnminded) || self.relay_met(cookie, NackReason::NotMe) {
             return;
         }
         let asked = |p: &Probe| p.target != n.from.id && p.kind != Kind::Contact;
@@ -365,7 +377,8 @@ impl Node {
     /// Our own stream of a late probe ended, or opened without an answer so far. Where the kernel
     /// accepts, packets do come through: further pings would only queue up before a slow process.
     pub(super) fn probe_stream_met(&mut self, now: Instant, cookie: Cookie, r: NackReason) {
-        if r == NackReason::Mute && self.cfg.tuning.graded_evidence {
+        let quiet = self.cfg.tuning.graded_evidence && !self.broken(Bug::MutePinged);
+        if r == NackReason::Mute && quiet {
             self.timers.stop(Timer::ProbeRepeat(cookie));
         }
         if let Some(p) = self.probes.get_mut(&cookie) {
@@ -401,7 +414,9 @@ impl Node {
     /// Two independent refusals: the process is gone, waiting longer tells nothing new.
     fn decide_early(&mut self, now: Instant, cookie: Cookie) {
         let graded = self.cfg.tuning.graded_evidence;
-        let sure = |p: &Probe| p.is_sure() && p.kind != Kind::Contact;
+        let hasty = self.broken(Bug::RefusalAloneCounts);
+        let refused = |p: &Probe| hasty && p.met == Some(NackReason::Refused);
+        let sure = |p: &Probe| (p.is_sure() || refused(p)) && p.kind != Kind::Contact;
         if graded && self.probes.get(&cookie).is_some_and(sure) {
             self.on_probe_end_early(now, cookie);
         }

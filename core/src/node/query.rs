@@ -27,6 +27,7 @@ use crate::{
     identity::NodeId,
     math::retransmit_limit,
     output::{CommandError, CommandOutcome, Event},
+    planted::Bug,
     stats::Counter,
     time::Instant,
     wire::Message,
@@ -186,7 +187,8 @@ impl Node {
             Met::Old => return self.stats.count(Counter::OldEvents),
         }
         // A stranger is not answered. If it only is not known yet, the query will come again.
-        if !self.table.get(q.origin).is_some_and(|e| e.is_live()) {
+        let member = self.table.get(q.origin).is_some_and(|e| e.is_live());
+        if !member && !self.broken(Bug::StrangersQuery) {
             self.stats.count(Counter::QueriesDropped);
             return;
         }
@@ -202,7 +204,8 @@ impl Node {
         if !q.filter.takes(&self.me) {
             return;
         }
-        if self.user.queries.asked.len() >= ASKED_QUERIES {
+        let full = self.user.queries.asked.len() >= ASKED_QUERIES;
+        if full && !self.broken(Bug::QueriesUncapped) {
             self.stats.count(Counter::QueriesDropped);
             return;
         }
@@ -244,11 +247,12 @@ impl Node {
 
     /// Sends a reply that is not confirmed.
     pub(super) fn on_query_reply_timer(&mut self, now: Instant, id: EventId) {
-        let from = self.me.id;
+        let (from, lazy) = (self.me.id, self.broken(Bug::ReplyNotRepeated));
         let Some(asked) = self.user.queries.asked.get_mut(&id) else { return };
         // Where nobody may be, and the address may be somebody else's, nothing is repeated.
         let unmet = self.notes.hearsay.is_unmet(&self.table, asked.origin);
-        let most = if unmet { 1 } else { SENT_MAX };
+        let once = unmet || lazy;
+        let most = if once { 1 } else { SENT_MAX };
         let Some(answer) = asked.reply.clone().filter(|_| asked.sent < most) else { return };
         asked.sent += 1;
         let origin = self.table.get(asked.origin).filter(|e| e.is_live());

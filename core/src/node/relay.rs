@@ -7,6 +7,7 @@ use super::{Node, Outgoing, Timer, streams::Role};
 use crate::{
     identity::NodeId,
     output::StreamId,
+    planted::Bug,
     stats::Counter,
     time::Instant,
     wire::{self, Ack, Cookie, Mark, Message, Nack, NackReason, ProbeRequest},
@@ -32,12 +33,14 @@ const BUDGET_MS: (u32, u32) = (50, 10_000);
 
 impl Node {
     pub(super) fn on_probe_request(&mut self, now: Instant, from: SocketAddr, r: ProbeRequest) {
-        if self.known_at(r.from.id, from).is_none() || r.target == self.me.id {
+        let stranger = self.known_at(r.from.id, from).is_none();
+        if stranger && !self.broken(Bug::StrangersHelped) || r.target == self.me.id {
             // No work for strangers.
             self.stats.count(Counter::RelaysDropped);
             return;
         }
-        if self.relays.len() >= self.cfg.limits.relays {
+        let full = self.relays.len() >= self.cfg.limits.relays;
+        if full && !self.broken(Bug::RelaysUncapped) {
             self.stats.count(Counter::RelaysDropped);
             return;
         }
@@ -64,7 +67,8 @@ impl Node {
         };
         self.relays.insert(cookie, relay);
         self.on_relay_repeat(now, cookie);
-        let nack = budget * self.cfg.tuning.nack_percent / 100;
+        let late = self.broken(Bug::NackLate);
+        let nack = budget * if late { 100 } else { self.cfg.tuning.nack_percent } / 100;
         self.timers.set(Timer::RelayNack(cookie), now + nack);
         self.timers.set(Timer::RelayEnd(cookie), now + budget * 2);
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::{net::SocketAddr, time::Duration};
 
 use super::{Node, Outgoing};
-use crate::{identity::NodeId, stats::Counter, time::Instant, wire::Message};
+use crate::{identity::NodeId, planted::Bug, stats::Counter, time::Instant, wire::Message};
 
 /// Heads of IP and UDP, which an answer has as well as a question.
 const IP_UDP_BYTES: usize = 28;
@@ -52,9 +52,9 @@ impl Node {
 
     /// One of the things that claims make us say, which are few per so long, whoever makes them up.
     pub(super) fn may_react(&mut self) -> bool {
-        let some = self.replies_left > 0;
+        let some = self.replies_left > 0 || self.broken(Bug::CorrectionsUnlimited);
         if some {
-            self.replies_left -= 1;
+            self.replies_left = self.replies_left.saturating_sub(1);
         } else {
             self.stats.count(Counter::CorrectionsWithheld);
         }
@@ -80,9 +80,11 @@ impl Node {
         let mut bytes = Vec::new();
         self.envelope.measure(m, &mut bytes);
         let size = bytes.len() + IP_UDP_BYTES;
+        let (many, large) =
+            (self.broken(Bug::StrangersOftenTold), self.broken(Bug::StrangersToldMore));
         let r = &mut self.security.replies;
-        if r.left > 0 && size <= r.room {
-            (r.room, r.left) = (r.room - size, r.left - 1);
+        if (r.left > 0 || many) && (size <= r.room || large) {
+            (r.room, r.left) = (r.room.saturating_sub(size), r.left.saturating_sub(1));
             return true;
         }
         // Whoever sends from many addresses must not have us look through the list each time.

@@ -32,7 +32,25 @@ pub(super) struct Security {
 /// What protects a node's datagrams.
 pub(super) fn envelope(config: &Config, rng: &mut Random) -> wire::Envelope {
     let sealer = |ring| wire::Sealer::new(ring, rng.salt(), config.limits.members);
-    wire::Envelope::new(config.label.clone(), config.keys.clone().map(sealer))
+    let mut envelope = wire::Envelope::new(config.label.clone(), config.keys.clone().map(sealer));
+    envelope.overlooks = overlooked(config);
+    envelope
+}
+
+/// Which fault of a datagram a test has us overlook: see [`crate::planted`].
+#[cfg(any(test, feature = "planted-bugs"))]
+fn overlooked(config: &Config) -> Option<wire::HeadError> {
+    match config.tuning.bug {
+        Some(Bug::LabelUnchecked) => Some(wire::HeadError::Label),
+        Some(Bug::ChecksumUnchecked) => Some(wire::HeadError::Checksum),
+        Some(Bug::ClearTaken) => Some(wire::HeadError::Key),
+        _ => None,
+    }
+}
+
+#[cfg(not(any(test, feature = "planted-bugs")))]
+const fn overlooked(_: &Config) -> Option<wire::HeadError> {
+    None
 }
 
 impl Node {

@@ -180,7 +180,7 @@ impl Node {
 
     fn on_accepted(&mut self, now: Instant, id: StreamId, from: SocketAddr) {
         let serving = matches!(self.state, LocalState::Running | LocalState::Leaving);
-        if !serving || !self.has_stream_for(from) {
+        if !serving || !self.has_stream_for(from) && !self.broken(Bug::StreamsUncapped) {
             self.stats.count(Counter::StreamsDropped);
             self.stream_out.push_back(StreamAction::Abort { id });
             return;
@@ -315,16 +315,17 @@ impl Node {
             self.timers.stop(Timer::Stream(id));
             return;
         }
+        let again = e == StreamError::Reset && !self.broken(Bug::ResetIsSilence);
         match c.role {
             Role::Probing { cookie, target } => {
                 self.drop_conn(id);
-                if e != StreamError::Reset || !self.probe_stream_again(now, cookie, target) {
+                if !again || !self.probe_stream_again(now, cookie, target) {
                     self.probe_stream_met(now, cookie, probe::met(e));
                 }
             }
             Role::Relaying { cookie, target } => {
                 self.drop_conn(id);
-                if e != StreamError::Reset || !self.relay_stream_again(now, cookie, target) {
+                if !again || !self.relay_stream_again(now, cookie, target) {
                     self.relay_met(cookie, probe::met(e));
                 }
             }
@@ -343,8 +344,9 @@ impl Node {
 
     /// Is this said for the first time on that stream? Else it breaks the protocol, and ends.
     pub(super) fn once(&mut self, now: Instant, id: StreamId, what: Once) -> bool {
+        let again = self.broken(Bug::SaidTwice);
         let Some(c) = self.conns.get_mut(&id) else { return false };
-        let first = c.said & what as u8 == 0;
+        let first = c.said & what as u8 == 0 || again;
         c.said |= what as u8;
         if !first {
             self.stats.count(Counter::DropMalformed);

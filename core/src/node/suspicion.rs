@@ -53,7 +53,9 @@ impl Node {
         let claim = Claim { record: e.record.clone(), statement };
         self.learn_claim(now, claim, Origin::Own);
         // The accusation rides on the ping: the accused refutes at once, if it can.
-        self.contact_accused(now, id, evidence);
+        if !self.broken(Bug::AccusedNotTold) {
+            self.contact_accused(now, id, evidence);
+        }
     }
 
     /// Pings an accused member; again and again only where packets may get lost. One that is slow
@@ -74,7 +76,8 @@ impl Node {
         evidence: Evidence,
         witnesses: u8,
     ) {
-        let witnesses = u32::from(witnesses).min(self.cfg.tuning.suspicion_confirmations);
+        let told = if self.broken(Bug::WitnessesUncounted) { 0 } else { witnesses };
+        let witnesses = u32::from(told).min(self.cfg.tuning.suspicion_confirmations);
         let accusers = alloc::vec![by];
         let s = Suspicion { started: now, evidence, witnesses, accusers, looked: false };
         self.suspicions.insert(id, s);
@@ -90,7 +93,8 @@ impl Node {
         let own = s.accusers.first() == Some(&self.me.id) && !refused;
         let own = if own { self.patient(base) } else { base };
         // One reason to wait longer or several: no more than this.
-        let longer = self.damped(s.started, id, own, mute).min(base + LONGER);
+        let most = if self.broken(Bug::ReasonsAddUp) { Duration::MAX } else { base + LONGER };
+        let longer = self.damped(s.started, id, own, mute).min(most);
         let patience = longer + self.hearsay_grace(id);
         let at = (s.started + patience).max(now);
         self.timers.set(Timer::Suspicion(id), at);
@@ -109,8 +113,9 @@ impl Node {
         s.looked = true;
         let evidence = s.evidence;
         let most = self.cfg.tuning.last_look;
-        let wanted = if evidence == Evidence::Mute { most.div_ceil(MUTE_LOOKS) } else { most };
-        if self.rng.below(n) < wanted {
+        let few = evidence == Evidence::Mute && !self.broken(Bug::SlowLookedAt);
+        let wanted = if few { most.div_ceil(MUTE_LOOKS) } else { most };
+        if self.rng.below(n) < wanted && !self.broken(Bug::LastLookNotTaken) {
             self.contact_accused(now, id, evidence);
         }
     }
@@ -124,10 +129,10 @@ impl Node {
         evidence: Evidence,
     ) -> bool {
         let k = self.cfg.tuning.suspicion_confirmations as usize;
-        let id = claim.id();
+        let (id, deaf) = (claim.id(), self.broken(Bug::AccusersUncounted));
         let Some(s) = self.suspicions.get_mut(&id) else { return false };
         let stronger = weight(evidence) > weight(s.evidence);
-        let news = !s.accusers.contains(&by) && s.accusers.len() <= k;
+        let news = !s.accusers.contains(&by) && s.accusers.len() <= k && !deaf;
         if stronger {
             s.evidence = evidence;
             s.started = now;
@@ -161,8 +166,10 @@ impl Node {
     fn base_patience(&self, s: &Suspicion) -> Duration {
         let t = &self.cfg.tuning;
         let p = match s.evidence {
-            Evidence::Refused if t.graded_evidence => return t.refused_grace,
-            Evidence::Mute if t.graded_evidence => t.mute,
+            Evidence::Refused if t.graded_evidence && !self.broken(Bug::RefusedAsSilent) => {
+                return t.refused_grace;
+            }
+            Evidence::Mute if t.graded_evidence && !self.broken(Bug::MuteAsSilent) => t.mute,
             _ => t.silent,
         };
         let n = self.table.live_count() + 1;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     identity::NodeId,
     output::{Event, JoinError, JoinId, StreamId},
+    planted::Bug,
     stats::Counter,
     time::Instant,
     wire::{Ack, ClaimList, Hello, Message, Packed, Purpose, Reject, Welcome},
@@ -75,7 +76,8 @@ impl Node {
     /// A live member's digest, from a ping or ack.
     pub(super) fn compare_root(&mut self, now: Instant, with: NodeId, root: u64) {
         let quiet = self.cfg.tuning.digest_quiet;
-        if quiet.is_zero() || root == self.root() || self.state != LocalState::Running {
+        let same = root == self.root() || self.broken(Bug::DigestsNotCompared);
+        if quiet.is_zero() || same || self.state != LocalState::Running {
             return;
         }
         // Under loss something moves all the time, and that is when differences last.
@@ -274,10 +276,12 @@ impl Node {
             return Some(Reject::Unavailable);
         }
         let (min, max) = self.cfg.tuning.protocol;
-        if common((min, max), h.record.protocol).is_none() {
+        let mixed = self.broken(Bug::IncompatibleTaken);
+        if common((min, max), h.record.protocol).is_none() && !mixed {
             return Some(Reject::Incompatible { min, max });
         }
-        if !matches!(h.purpose, Purpose::Join | Purpose::Merge) {
+        let enters = matches!(h.purpose, Purpose::Join | Purpose::Merge);
+        if !enters || self.broken(Bug::NameUnchecked) {
             return None;
         }
         let taken = |id: NodeId, addr| {

@@ -10,6 +10,7 @@ use crate::{
     digest::fingerprint,
     identity::{NodeId, Version},
     output::{Durable, Event, KnownPeer},
+    planted::Bug,
     record::State,
     stats::Counter,
     time::Instant,
@@ -130,7 +131,8 @@ impl Node {
     /// that began before we were restarted. Given up with the failed.
     pub(super) fn on_rejoin_timer(&mut self, now: Instant) {
         let known: BTreeSet<SocketAddr> = self.table.iter().map(|e| e.record.addr).collect();
-        self.rejoin.peers.retain(|p| !known.contains(&p.addr));
+        let lost = self.broken(Bug::PeersNotContacted);
+        self.rejoin.peers.retain(|p| !known.contains(&p.addr) && !lost);
         let since = now.since(self.rejoin.began);
         if self.rejoin.peers.is_empty() || since > self.cfg.tuning.reconnect_timeout {
             self.rejoin.peers = Vec::new();
@@ -154,7 +156,9 @@ impl Node {
         self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
         self.retry_dropped(now);
         let (dead, live) = (self.table.dead_count(), self.table.live_count() + 1);
-        if dead == 0 || self.rng.below(live) >= dead {
+        let chosen = dead > 0 && self.rng.below(live) < dead;
+        let broken = dead > 0 && self.broken(Bug::FailedContactedByAll);
+        if !chosen && !broken || self.broken(Bug::FailedNotContacted) {
             return;
         }
         if let [id] = self.table.random_dead(&mut self.rng, 1, |_| true)[..] {
@@ -238,6 +242,9 @@ impl Node {
     /// our own fault. Nobody is accused for it; we ask around before anything else.
     pub(super) fn resume_after(&mut self, now: Instant, gap: Duration) {
         self.stats.count(Counter::Pauses);
+        if self.broken(Bug::PauseUnguarded) {
+            return;
+        }
         self.put_off(gap);
         self.drop_probes();
         self.worse_health();

@@ -100,7 +100,7 @@ impl Node {
             return Err(CommandError::EventTooLarge(size));
         }
         let queued = self.user.rumors.len();
-        if queued >= EVENT_QUEUE {
+        if queued >= EVENT_QUEUE && !self.broken(Bug::EventsUncapped) {
             return Err(CommandError::EventsBusy(queued));
         }
         Ok((EventId::from_bytes(self.rng.salt()), name, BoundedVec::truncated(payload)))
@@ -152,7 +152,7 @@ impl Node {
 
     /// Events that were missing here, on a stream.
     fn on_events(&mut self, now: Instant, all: BoundedVec<UserEvent, 64>) {
-        let news = self.user.met;
+        let news = self.user.met || self.broken(Bug::PastTold);
         for e in all.into_inner() {
             self.take_event(now, e, news);
         }
@@ -173,6 +173,7 @@ impl Node {
                 return;
             }
             Met::Known => return self.heard_rumor(key),
+            Met::Old if self.broken(Bug::OldEventsTold) => {}
             Met::Old => return self.stats.count(Counter::OldEvents),
         }
         if !self.witness(key.0, news) {
@@ -194,7 +195,7 @@ impl Node {
     /// Moves the clock to a time that was met, unless it is absurd.
     pub(super) fn witness(&mut self, time: u64, news: bool) -> bool {
         let most = if news { self.user.clock.saturating_add(MAX_AHEAD) } else { MAX_FIRST };
-        if time > most {
+        if time > most && !self.broken(Bug::FarTimesTaken) {
             self.stats.count(Counter::ImplausibleEvents);
             return false;
         }
@@ -295,7 +296,7 @@ impl Node {
 
     /// The other side of a sync remembers other events: it is told which we do.
     fn on_event_digest(&mut self, id: StreamId, theirs: u64) {
-        if theirs != self.user.window.digest() {
+        if theirs != self.user.window.digest() && !self.broken(Bug::EventsNotCompared) {
             let keys = self.user.window.iter().map(|(key, _)| *key).collect();
             self.say(id, &[Message::EventKeys(BoundedVec::truncated(keys))]);
         }

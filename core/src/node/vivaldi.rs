@@ -65,6 +65,8 @@ pub(super) struct Vivaldi {
     peers: Peers<Peer>,
     /// A test has taken the bounds away: see [`crate::planted`].
     credulous: bool,
+    /// As above, the filter.
+    unfiltered: bool,
 }
 
 impl Vivaldi {
@@ -72,7 +74,15 @@ impl Vivaldi {
     pub(super) fn new(spread: Spread) -> Self {
         let own = Coordinate::default();
         let (off, rtts) = ([0; WINDOW], [0; WINDOW]);
-        Self { own, off, rtts, next: 0, peers: Peers::new(spread), credulous: false }
+        Self {
+            own,
+            off,
+            rtts,
+            next: 0,
+            peers: Peers::new(spread),
+            credulous: false,
+            unfiltered: false,
+        }
     }
 
     /// See [`Node::touch`].
@@ -97,7 +107,7 @@ impl Vivaldi {
         let mut known = p.rtts;
         let known = &mut known[..FILTER.min(p.measured as usize)];
         known.sort_unstable();
-        let rtt = known[known.len() / 2];
+        let rtt = if self.unfiltered { rtt_ns } else { known[known.len() / 2] };
         self.rtts[self.next] = rtt;
         self.pull(rng, other, rtt);
         self.adjust(other, rtt);
@@ -205,6 +215,7 @@ impl Node {
         if let Some(ns) = rtt {
             self.stats.count(Counter::RoundTrips);
             self.vivaldi.credulous = self.broken(Bug::LiarFollowed);
+            self.vivaldi.unfiltered = self.broken(Bug::LatencyUnfiltered);
             self.vivaldi.measured(&mut self.rng, id, &other, ns);
         }
     }

@@ -167,7 +167,9 @@ impl Node {
         };
         let known = self.table.get(member).is_some_and(known);
         let w = &self.watches.observed;
-        let room = w.contains_key(&member) || w.len() < self.cfg.limits.watches;
+        let most =
+            if self.broken(Bug::WatchesUncapped) { usize::MAX } else { self.cfg.limits.watches };
+        let room = w.contains_key(&member) || w.len() < most;
         let room = room && self.cfg.tuning.observers > 0;
         if target != self.me.id || !known || !room {
             self.stats.count(Counter::WatchesRefused);
@@ -188,7 +190,8 @@ impl Node {
 
     /// The observed member is there.
     pub(super) fn on_beat(&mut self, now: Instant, id: StreamId) {
-        self.timers.set(Timer::Stream(id), now + BEAT * BEATS_MISSED);
+        let missed = if self.broken(Bug::BeatUnminded) { u32::MAX / 60 } else { BEATS_MISSED };
+        self.timers.set(Timer::Stream(id), now + BEAT * missed);
     }
 
     /// An observer has accepted.
@@ -245,7 +248,9 @@ impl Node {
             None => return,
         };
         if connected {
-            self.say(id, &[Message::Done(())]);
+            if !self.broken(Bug::DoneNotSaid) {
+                self.say(id, &[Message::Done(())]);
+            }
             self.close(id);
         } else {
             self.abort(id);
@@ -285,7 +290,7 @@ impl Node {
             }
             _ => return,
         };
-        if established && !told {
+        if established && !told && !self.broken(Bug::BreakUnminded) {
             self.stats.count(Counter::WatchesBroken);
             self.look_at(now, other);
         }
@@ -294,10 +299,11 @@ impl Node {
     /// Its process may just have died: ask it, its kernel and others at once.
     fn look_at(&mut self, now: Instant, id: NodeId) {
         let live = self.table.get(id).is_some_and(|e| e.is_live());
-        if self.state != LocalState::Running || !live || self.watches.looks_left == 0 {
+        let over = self.watches.looks_left == 0 && !self.broken(Bug::LooksUnlimited);
+        if self.state != LocalState::Running || !live || over {
             return;
         }
-        self.watches.looks_left -= 1;
+        self.watches.looks_left = self.watches.looks_left.saturating_sub(1);
         if let Some(cookie) = self.start_probe(now, id, Kind::Verify) {
             self.probe_watched(now, cookie);
         }

@@ -116,7 +116,7 @@ fn two_quorums_that_meet_say_so_and_stay_apart() {
 /// What must not be believed, beside what must: the same report with the cookie that it has to
 /// echo, from the life that is known.
 #[test]
-fn a_report_without_our_cookie_or_of_an_earlier_life_proves_nothing() {
+pub(super) fn a_report_without_our_cookie_or_of_an_earlier_life_proves_nothing() {
     for (right_cookie, right_life) in [(false, true), (true, false), (true, true)] {
         let believed = right_cookie && right_life;
         let case = std::format!("cookie {right_cookie}, life {right_life}");
@@ -158,7 +158,7 @@ fn more_servers_than_can_agree_are_refused() {
 }
 
 #[test]
-fn a_restored_disk_gives_no_promise_and_still_follows() {
+pub(super) fn a_restored_disk_gives_no_promise_and_still_follows() {
     let mut w = servers(&[3, 3]);
     w.run(secs(1));
     let old = w.hosts[1].node.storage.durable.clone();

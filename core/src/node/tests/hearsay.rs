@@ -224,7 +224,7 @@ fn who_was_dropped_is_contacted_again_as_long_as_the_failed() {
 
 /// Who is killed just after it came was met by few: the others wait for those to declare it.
 #[test]
-fn who_met_a_member_is_the_first_to_declare_its_failure() {
+pub(super) fn who_met_a_member_is_the_first_to_declare_its_failure() {
     let mut w = World::joined(3);
     let claim = ghost(77);
     hear(&mut w, 1, &claim);

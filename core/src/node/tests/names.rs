@@ -111,10 +111,11 @@ fn of_two_holders_that_meet_the_later_one_leaves_and_says_why() {
 }
 
 #[test]
-fn a_senior_holder_that_only_others_speak_of_takes_no_name() {
+pub(super) fn a_senior_holder_that_only_others_speak_of_takes_no_name() {
     let mut w = World::joined(3);
+    // Lower than n2's id, so senior, and nobody's.
     let ghost = Record {
-        id: NodeId::from_bytes([0; 16]),
+        id: NodeId::from_bytes(1_u128.to_be_bytes()),
         addr: addr(9),
         ..(*w.hosts[2].node.local().record).clone()
     };
@@ -146,7 +147,7 @@ fn a_join_waits_until_the_holder_was_looked_at() {
 }
 
 #[test]
-fn what_comes_for_a_join_that_waits_is_capped() {
+pub(super) fn what_comes_for_a_join_that_waits_is_capped() {
     let mut w = World::joined(3);
     w.start(twin(3, 2));
     w.hosts[2].up = false;

@@ -151,7 +151,7 @@ fn who_was_cut_off_believes_what_it_likes_and_nobody_else_does() {
 
 /// What it queued before it knew is not told any more, and what it comes to believe then never is.
 #[test]
-fn accusations_of_a_member_that_hears_nobody_are_not_gossiped() {
+pub(super) fn accusations_of_a_member_that_hears_nobody_are_not_gossiped() {
     let mut w = World::joined(8);
     w.cut = Some(7);
     w.run(secs(20));

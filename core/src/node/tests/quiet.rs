@@ -56,7 +56,7 @@ fn sent(w: &mut World, d: Duration, to: usize, what: &str) -> usize {
 }
 
 #[test]
-fn a_process_that_accepts_and_does_not_answer_gets_no_more_pings() {
+pub(super) fn a_process_that_accepts_and_does_not_answer_gets_no_more_pings() {
     let mut w = still(3);
     w.hosts[0].node.start_probe(w.now, id(1), Kind::Verify).unwrap();
     // The first and three repeats; then its kernel accepts a stream.
@@ -80,7 +80,7 @@ fn a_helper_leaves_a_process_alone_that_accepts_and_does_not_answer() {
 
 /// Of those that take the last look at a silent member one in eight takes it at a mute one.
 #[test]
-fn few_look_once_more_at_a_process_that_is_slow() {
+pub(super) fn few_look_once_more_at_a_process_that_is_slow() {
     let looks = |evidence| {
         let mut w = still(3);
         for i in 10..200 {
@@ -137,7 +137,7 @@ fn an_origin_that_was_not_met_is_answered_once() {
 }
 
 #[test]
-fn who_was_not_met_helps_only_where_nobody_else_can() {
+pub(super) fn who_was_not_met_helps_only_where_nobody_else_can() {
     let asked = |n: usize| {
         let mut w = still(n);
         hear(&mut w, ghost(77, 77));
@@ -163,7 +163,7 @@ fn talk_of_two_with_one_name_makes_nobody_look() {
 }
 
 #[test]
-fn acks_to_who_was_not_met_carry_no_news() {
+pub(super) fn acks_to_who_was_not_met_carry_no_news() {
     for (met, news) in [(false, 0), (true, 1)] {
         let mut w = still(3);
         hear(&mut w, ghost(77, 77));

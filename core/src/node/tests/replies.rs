@@ -48,7 +48,7 @@ fn large() -> World {
 }
 
 #[test]
-fn no_answer_to_a_stranger_is_larger_than_its_question() {
+pub(super) fn no_answer_to_a_stranger_is_larger_than_its_question() {
     let mut w = large();
     let ping = |id| {
         let target = wire::Mark::new(0, id);
@@ -99,7 +99,7 @@ fn a_forged_ping_of_the_dead_does_not_send_their_record_anywhere() {
 }
 
 #[test]
-fn strangers_get_few_answers_in_a_second() {
+pub(super) fn strangers_get_few_answers_in_a_second() {
     let mut w = World::joined(2);
     let mut answers = 0;
     for cookie in 0..2000 {
@@ -323,7 +323,7 @@ fn an_incarnation_that_is_far_ahead_is_refuted_with_a_generation() {
 
 /// At rest no gossip tick comes: what may be sent back is a matter of time alone.
 #[test]
-fn corrections_are_few_in_a_while_and_there_are_always_more() {
+pub(super) fn corrections_are_few_in_a_while_and_there_are_always_more() {
     let mut w = World::joined(3);
     w.run(secs(20));
     let stale = {

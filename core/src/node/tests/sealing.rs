@@ -135,7 +135,7 @@ fn without_encryption_there_is_no_keyring() {
 }
 
 #[test]
-fn sealed_and_clear_datagrams_do_not_mix() {
+pub(super) fn sealed_and_clear_datagrams_do_not_mix() {
     let mut w = cluster(2);
     let mut clear = Vec::new();
     let head = wire::stream_head(&Label::new("dc1").unwrap());

@@ -27,7 +27,7 @@ fn answered(w: &mut World, said: &[Message]) -> (usize, bool) {
 }
 
 #[test]
-fn what_has_a_large_answer_is_said_once() {
+pub(super) fn what_has_a_large_answer_is_said_once() {
     for m in [
         Message::Buckets(BoundedVec::truncated(Vec::new())),
         Message::EventDigest(77),

@@ -65,7 +65,7 @@ fn an_event_is_told_once_on_every_member() {
 }
 
 #[test]
-fn who_comes_later_is_told_what_comes_later() {
+pub(super) fn who_comes_later_is_told_what_comes_later() {
     let mut w = World::joined(3);
     fire(&mut w, 0, "before");
     w.run(secs(2));
@@ -137,7 +137,7 @@ fn the_clock_ends_and_does_not_wrap() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_not_told() {
+pub(super) fn what_is_older_than_the_window_is_not_told() {
     let mut w = World::joined(2);
     for i in 0..EVENT_WINDOW as u64 {
         w.hosts[0].node.on_user_event(w.now, event(100 + i, 1));
@@ -154,7 +154,7 @@ fn what_is_older_than_the_window_is_not_told() {
 }
 
 #[test]
-fn commands_say_what_does_not_fit() {
+pub(super) fn commands_say_what_does_not_fit() {
     let mut w = World::joined(2);
     let mut fire = |name: &str, n: usize| {
         let c = Command::UserEvent { name: name.into(), payload: vec![0; n] };
@@ -278,7 +278,7 @@ fn a_reply_is_repeated_until_it_is_confirmed_and_not_for_ever() {
 }
 
 #[test]
-fn strangers_are_not_answered() {
+pub(super) fn strangers_are_not_answered() {
     let mut w = World::joined(3);
     let query = Query {
         time: 1,

@@ -110,7 +110,7 @@ fn a_broken_stream_of_a_live_member_proves_nothing_and_is_opened_again() {
 }
 
 #[test]
-fn who_breaks_streams_again_and_again_is_not_looked_at_each_time() {
+pub(super) fn who_breaks_streams_again_and_again_is_not_looked_at_each_time() {
     let mut w = watched(2);
     let record = (*w.hosts[1].node.local().record).clone();
     let hello = wire::Hello { purpose: wire::Purpose::Watch { target: id(0) }, record };
@@ -134,7 +134,7 @@ fn who_breaks_streams_again_and_again_is_not_looked_at_each_time() {
 }
 
 #[test]
-fn an_observer_gives_up_a_stream_that_is_silent_for_minutes() {
+pub(super) fn an_observer_gives_up_a_stream_that_is_silent_for_minutes() {
     let mut w = watched(2);
     assert_eq!(w.hosts[0].node.observers().count(), 1);
     // Nothing that n1 says on a stream arrives any more.
@@ -152,7 +152,7 @@ fn an_observer_gives_up_a_stream_that_is_silent_for_minutes() {
 }
 
 #[test]
-fn strangers_and_too_many_are_not_watched() {
+pub(super) fn strangers_and_too_many_are_not_watched() {
     let mut c = config(0);
     Arc::make_mut(&mut c.limits).watches = 1;
     let mut w = World::new(0);
@@ -176,7 +176,7 @@ fn strangers_and_too_many_are_not_watched() {
 }
 
 #[test]
-fn who_left_owes_no_answer_and_is_not_doubted() {
+pub(super) fn who_left_owes_no_answer_and_is_not_doubted() {
     let mut w = World::joined(4);
     w.run(secs(5));
     let (now, id) = (w.now, w.hosts[2].node.me.id);
@@ -200,7 +200,7 @@ fn who_left_owes_no_answer_and_is_not_doubted() {
 /// A kernel closes what a process held piece by piece: the first stream of the look is accepted
 /// before the listener is closed, and reset with it.
 #[test]
-fn a_stream_that_is_reset_while_a_process_dies_is_opened_once_more() {
+pub(super) fn a_stream_that_is_reset_while_a_process_dies_is_opened_once_more() {
     let mut w = watched(2);
     w.hosts[1].up = false;
     let (now, node) = (w.now, &mut w.hosts[0].node);
@@ -244,7 +244,7 @@ fn a_living_process_that_resets_streams_is_not_asked_for_ever() {
 }
 
 #[test]
-fn every_other_probe_goes_to_an_observer_in_turn_and_the_round_passes_them_over() {
+pub(super) fn every_other_probe_goes_to_an_observer_in_turn_and_the_round_passes_them_over() {
     let mut w = watched(12);
     let node = &mut w.hosts[0].node;
     let own: Vec<NodeId> = node.observers().collect();
