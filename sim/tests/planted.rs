@@ -89,8 +89,8 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::ConflictNotTold, "bootstrap/different-expect.scn"),
     (Bug::FinalNotFollowed, "bootstrap/more-than-expected.scn"),
     (Bug::DigestsNotCompared, "start/join-in-a-chain.scn"),
-    (Bug::PingsNotRepeated, "faults/loss-40-percent.scn"),
-    (Bug::DoneNotSaid, "departures/leave.scn"),
+    (Bug::PingsNotRepeated, "large/loss-40-percent.scn"),
+    (Bug::DoneNotSaid, "departures/leave-alarms-nobody.scn"),
 ];
 
 /// Rules that a cluster shows by chance only, or not at all (what a stranger is answered): a test
