@@ -96,6 +96,8 @@ bugs! {
         "a member may fail and come back as often as it likes";
     LatenessCharged = "lateness-charged",
         "a process that came late for its deadlines blames others for what it did not hear";
+    AwaySaysNothing = "away-says-nothing",
+        "who was away for long waits until it hears that it is accused";
     SlowForgotten = "slow-forgotten",
         "a member that was accused and spoke up late has no more time than another";
     DegradedUnseen = "degraded-unseen",

@@ -29,6 +29,8 @@ const LATENESS: Duration = Duration::from_secs(30);
 /// A pause costs so much of a credit that grows with time and has this limit: a process that is
 /// late for ever has no excuse any more, until all of it is there again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
+/// Whoever was away for so long is probably suspected.
+const MISSED_AFTER: Duration = Duration::from_secs(3);
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -238,6 +240,17 @@ impl Node {
         self.notes.alone.heard = self.notes.alone.heard + gap;
     }
 
+    /// Says that we are there before the accusation is heard: it waits behind all that came in
+    /// meanwhile, and a starved process may have to stand again before it comes to that.
+    fn speak_up(&mut self, now: Instant) {
+        let v = self.me.version;
+        if let Some(incarnation) = v.incarnation.checked_add(1)
+            && !self.broken(Bug::AwaySaysNothing)
+        {
+            self.publish(now, Version { incarnation, ..v });
+        }
+    }
+
     /// The process was away (stopped, suspended, starved): whatever did not happen meanwhile is
     /// our own fault. Nobody is accused for it; we ask around before anything else.
     pub(super) fn resume_after(&mut self, now: Instant, gap: Duration) {
@@ -252,6 +265,9 @@ impl Node {
         self.event(Event::Paused { gap_ms });
         if self.state != LocalState::Running {
             return;
+        }
+        if gap >= MISSED_AFTER {
+            self.speak_up(now);
         }
         let ask = self.table.random_live(&mut self.rng, 3, |_| true);
         for id in ask {

@@ -63,3 +63,19 @@ fn who_seems_to_be_away_all_the_time_finds_out_at_last() {
     let took = found_out(World::joined(3), MS(1_600));
     assert!((secs(40)..secs(300)).contains(&took), "{took:?}");
 }
+
+/// Before it hears that it is accused: it may have to stand again before it comes to that.
+#[test]
+fn who_was_away_for_long_says_that_it_is_there() {
+    for (gap, raised) in [(2_999, 0), (3_000, 1)] {
+        let mut w = World::joined(3);
+        let before = w.hosts[1].node.me.version.incarnation;
+        w.now = w.hosts[1].node.poll_timeout().unwrap() + MS(gap);
+        let now = w.now;
+        w.hosts[1].node.handle_timeout(now);
+        w.drain();
+        assert_eq!(w.hosts[1].node.me.version.incarnation, before + raised, "{gap} ms");
+        let held = w.hosts[0].node.members().find(|m| m.record.id == w.hosts[1].node.me.id);
+        assert_eq!(held.unwrap().record.version, w.hosts[1].node.me.version);
+    }
+}
