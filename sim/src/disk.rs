@@ -182,6 +182,11 @@ impl<T> Disk<T> {
         }
     }
 
+    /// Do writes wait for room?
+    pub const fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Everything is gone.
     pub fn wipe(&mut self) {
         *self = Self { full: self.full, ..Self::default() };

@@ -46,6 +46,17 @@ impl Default for Profile {
 }
 
 impl Profile {
+    /// Does what the bounds of liveness ask of a link: at most 30% lost, by chance and not in
+    /// bursts, up to 0.2 s on the way, no datagram too large?
+    pub const fn is_fair(&self) -> bool {
+        self.loss <= 300_000
+            && self.burst == 0
+            && self.corrupt <= 10_000
+            && self.latency_max_ns <= 200_000_000
+            && self.mtu >= 1400
+            && self.bandwidth == 0
+    }
+
     fn set(&mut self, s: &LinkSettings) {
         let rates = [
             (&mut self.loss, s.loss),
@@ -67,8 +78,11 @@ impl Profile {
     }
 }
 
+/// Among more nodes links are not looked at one by one.
+const PAIRS: u32 = 1000;
+
 /// A directed set of links.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Links {
     from: NodeSet,
     to: NodeSet,
@@ -86,7 +100,7 @@ impl Links {
 }
 
 /// The network of one run. Nodes are numbered from 1.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     base: Profile,
     rules: Vec<(Links, LinkSettings)>,
@@ -191,6 +205,29 @@ impl Network {
     /// Can these two talk, both ways?
     pub fn connects(&self, a: u32, b: u32) -> bool {
         self.passes(a, b) && self.passes(b, a)
+    }
+
+    /// Can these two talk over links that are fair?
+    pub fn is_fair_between(&self, a: u32, b: u32) -> bool {
+        let fair = |from, to| self.profile(from, to).is_fair();
+        self.connects(a, b) && fair(a, b) && fair(b, a)
+    }
+
+    /// Are all links fair, and none is cut?
+    pub fn is_fair(&self, highest: u32) -> bool {
+        if !self.any_block && self.rules.is_empty() {
+            return self.base.is_fair();
+        }
+        if highest > PAIRS {
+            return false;
+        }
+        (1..=highest).all(|b| (1..b).all(|a| self.is_fair_between(a, b)))
+    }
+
+    /// Is nothing lost anywhere, for all that is set?
+    pub fn is_lossless(&self) -> bool {
+        let lossy = |s: &LinkSettings| s.loss.unwrap_or(Rate(0)).0 > 0;
+        self.base.loss == 0 && !self.rules.iter().any(|r| lossy(&r.1))
     }
 
     /// No rule, no block, no certain loss: everybody reaches everybody?

@@ -40,6 +40,8 @@ pub struct Program {
     pub due_first: DueFirst,
     /// All packets and streams are sealed.
     pub sealed: bool,
+    /// Its constants promise other times than ours: the bounds of liveness are not checked.
+    pub unbounded: bool,
 }
 
 impl Program {
@@ -55,7 +57,8 @@ impl Program {
 
     /// memberlist's constants and order, on our state machine.
     pub fn memberlist() -> Self {
-        Self { due_first: DueFirst::Deadlines, ..Self::tuned(Tuning::memberlist()) }
+        let due_first = DueFirst::Deadlines;
+        Self { due_first, unbounded: true, ..Self::tuned(Tuning::memberlist()) }
     }
 
     /// The program with the planted bug of this name; none if there is no such bug.

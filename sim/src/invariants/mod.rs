@@ -1,4 +1,5 @@
-//! The safety invariants of the protocol as named checkers, fed with what each node shows.
+//! The invariants of the protocol as named checkers, fed with what each node shows. Safety (S) is
+//! checked after every input, [`liveness`] (L) twice a second where its bounds hold.
 //!
 //! The checker keeps its own account of every member's own history and of every node's view of
 //! every other, and compares. It never asks the protocol what it should have done.
@@ -6,6 +7,8 @@
 //! Guarantee: each `fed` fact is checked against all that was fed before; cost per event is
 //! constant, per listing linear.
 
+pub mod liveness;
+mod outputs;
 mod quorum;
 #[cfg(test)]
 mod tests;
@@ -13,7 +16,8 @@ mod user;
 
 use std::{collections::BTreeMap, fmt};
 
-use quorate_core::{Label, Limits, NodeId, State, Version, wire};
+pub use outputs::{OUTPUTS_MAX, outputs, own_claims, sealed, streams};
+use quorate_core::{Limits, NodeId, State, Version};
 pub use quorum::Quorums;
 pub use user::{EventKey, Events};
 
@@ -44,6 +48,18 @@ pub enum Invariant {
     S11,
     /// An event is told once, and the events' clock never goes back.
     S12,
+    /// A join is seen by all in time.
+    L1,
+    /// A death is known to all in time.
+    L2,
+    /// Who was cut off or started again is alive to all in time.
+    L3,
+    /// Nobody who runs and can be reached stays failed, whatever happens to others.
+    L4,
+    /// All have the same list in time.
+    L5,
+    /// A graceful leave is not reported as a failure.
+    L6,
 }
 
 impl Invariant {
@@ -62,6 +78,12 @@ impl Invariant {
             Self::S10 => "S10-panic",
             Self::S11 => "S11-quorum",
             Self::S12 => "S12-events-told",
+            Self::L1 => "L1-join",
+            Self::L2 => "L2-detection",
+            Self::L3 => "L3-merge",
+            Self::L4 => "L4-stays-failed",
+            Self::L5 => "L5-digest",
+            Self::L6 => "L6-leave",
         }
     }
 }
@@ -513,77 +535,4 @@ const fn word(s: State) -> &'static str {
         State::Failed => "failed",
         State::Left => "left",
     }
-}
-
-/// One input may lead to so many datagrams at most: the queue may be full, then some.
-pub const OUTPUTS_MAX: usize = 64;
-
-/// Checks what one input led to.
-///
-/// # Errors
-/// S8.
-pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), Violation> {
-    if largest > limits.datagram_bytes {
-        return broken(
-            Invariant::S8,
-            format!("a datagram of {largest} bytes, {} are allowed", limits.datagram_bytes),
-        );
-    }
-    if datagrams > limits.transmits + OUTPUTS_MAX {
-        return broken(Invariant::S8, format!("{datagrams} datagrams after one input"));
-    }
-    Ok(())
-}
-
-/// Checks that a node holds no stream that its kernel has closed.
-///
-/// # Errors
-/// S8.
-pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
-    if held > open {
-        return broken(Invariant::S8, format!("{held} streams held, {open} are open"));
-    }
-    Ok(())
-}
-
-/// Checks what a sealed datagram did to its receiver: only what a member wrote, and that once, may
-/// change anything or be answered.
-///
-/// # Errors
-/// S9.
-pub fn sealed(genuine: bool, unchanged: bool) -> Result<(), Violation> {
-    if !genuine && !unchanged {
-        return broken(Invariant::S9, "a replayed or forged datagram had an effect".into());
-    }
-    Ok(())
-}
-
-/// Checks a datagram that the member `own` sends: what a node says of itself is no accusation.
-///
-/// # Errors
-/// S5; S8 if its own cluster cannot read it.
-pub fn own_claims(
-    label: &Label,
-    ring: Option<&wire::Keyring>,
-    own: NodeId,
-    datagram: &[u8],
-) -> Result<(), Violation> {
-    let opened = match ring {
-        None => wire::open_datagram(label, datagram).ok().map(<[u8]>::to_vec),
-        Some(_) => wire::peek_datagram(ring, datagram),
-    };
-    let Some(body) = opened else {
-        return broken(Invariant::S8, "a datagram that its own members cannot read".into());
-    };
-    let accuses = |m: wire::Message| match m {
-        wire::Message::Claim(c) => {
-            c.id() == own && matches!(c.state(), State::Suspect | State::Failed)
-        }
-        _ => false,
-    };
-    if wire::messages(&body).flatten().flatten().any(accuses) {
-        let message = "it tells others that it is suspect or failed itself".to_owned();
-        return broken(Invariant::S5, message);
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_core::{Claim, Evidence, Name, Record, Statement};
+use quorate_core::{Claim, Evidence, Label, Name, NodeId, Record, Statement, wire};
 
 use super::*;
 

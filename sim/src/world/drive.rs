@@ -110,7 +110,7 @@ impl World {
     }
 
     /// The program's constants, and the versions that the scenario says.
-    fn tuning(&self, h: usize) -> Arc<Tuning> {
+    pub(super) fn tuning(&self, h: usize) -> Arc<Tuning> {
         let tuning = &self.tuning;
         let told = self.scenario.lines.iter().rev().find_map(|l| match l {
             Line::Protocol(p) if p.nodes.contains(self.hosts[h].number) => Some(p.range),
@@ -129,6 +129,7 @@ impl World {
             self.say(h, Kind::Stop, || if silent { "silent" } else { "ended" }.into());
             self.collect_counters(h);
             self.count_life(h);
+            self.has_ended(h, silent);
             self.drop_streams(h, silent);
             self.hosts[h].forget_process();
             self.hosts[h].lost_at = self.now;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use quorate_core::{Counter, Event, LocalState, Node, Record};
+use quorate_core::{Counter, Event, LocalState, Node, Record, State};
 use siphasher::sip::SipHasher13;
 
 use super::{World, host::Host};
@@ -86,12 +86,16 @@ impl World {
             }
             Event::JoinFinished { id, result, .. } => {
                 let ours = self.hosts[h].joining.id == Some(*id);
+                if result.is_ok() {
+                    self.has_joined(h);
+                }
                 if ours {
                     self.join_ended(h, result.is_ok());
                 }
                 (Kind::JoinFinished, if result.is_ok() { "" } else { "join-refused" })
             }
             Event::LeaveFinished { .. } => {
+                self.has_left(h);
                 self.exit_later(h);
                 (Kind::LeaveFinished, "")
             }
@@ -106,7 +110,10 @@ impl World {
                 (Kind::Degraded, if *degraded { "degraded" } else { "" })
             }
             Event::BootstrapConflict { .. } => (Kind::BootstrapConflict, "bootstrap-conflict"),
-            Event::Paused { .. } => (Kind::Paused, "paused"),
+            Event::Paused { .. } => {
+                self.was_away();
+                (Kind::Paused, "paused")
+            }
             Event::Lost { .. } => {
                 self.checker.loses_events(h as u32);
                 (Kind::Lost, "")
@@ -164,7 +171,9 @@ impl World {
         let seen = Seen { subject, version: record.version, content };
         let checked = self.checker.tells(h as u32, told, seen);
         self.check(h, checked);
+        self.hears_told(told, subject, record);
         if told == Told::Failed {
+            self.failed_after_leave(h, subject, record);
             self.told_of_failure(h, subject, owner.unwrap_or(0) as usize);
         }
         self.dirty = true;
@@ -201,12 +210,10 @@ impl World {
     /// Has the process at `owner` run and been in reach of `h`, long enough for all to know?
     fn is_well(&self, h: usize, owner: usize) -> bool {
         let host = &self.hosts[owner];
-        let since = host.well_since.max(self.topology_at).max(self.hosts[h].well_since);
+        let since = host.well_since.max(self.hosts[h].well_since);
+        let since = since.max(self.connected_since(h, owner));
         let running = |host: &Host| host.is_up() && !host.is_stopped(self.now);
-        running(host)
-            && self.now >= since + GRACE_NS
-            && is_running(host)
-            && self.network.connects(self.hosts[h].number, host.number)
+        running(host) && self.now >= since + GRACE_NS && is_running(host)
     }
 
     /// Notes that a goal was met.
@@ -238,6 +245,12 @@ impl World {
             return;
         }
         let before = host.published.replace(version);
+        let (subject, record) = (host.identity, Arc::clone(&local.record));
+        self.hears_of(subject, &record, State::Alive);
+        if before.is_none() {
+            self.has_begun(h);
+        }
+        let host = &self.hosts[h];
         let own = Seen { subject: host.identity, version, content: content(&local.record) };
         let mark = version.generation << 32 | u64::from(version.incarnation);
         let text = || (String::new(), version.to_string());

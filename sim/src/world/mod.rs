@@ -12,6 +12,8 @@ mod drive;
 mod events;
 pub(crate) mod host;
 mod hostile;
+mod lively;
+mod paths;
 mod processor;
 mod queue;
 mod steps;
@@ -195,8 +197,8 @@ pub struct World {
     keeps_history: bool,
     /// Lists are checked at every change; else each node's in turns.
     is_small: bool,
-    /// When topology last changed.
-    topology_at: u64,
+    paths: paths::Paths,
+    lively: lively::Lively,
     /// When the last step of the scenario was taken.
     stepped_at: u64,
     /// Opens what any node sends, if nodes seal.
@@ -252,7 +254,8 @@ impl World {
             occurrences: 0,
             keeps_history: scenario.lines.iter().any(replays),
             is_small: highest <= Self::SMALL,
-            topology_at: 0,
+            paths: paths::Paths::default(),
+            lively: lively::Lively::default(),
             stepped_at: 0,
             ring: if options.program.sealed || scenario.is_sealed() {
                 Self::all_keys()
@@ -303,6 +306,7 @@ impl World {
             }
         }
         self.scenario.lines = lines;
+        self.network_changed();
         self.plan_watches();
         for (n, later) in later.into_iter().enumerate().skip(1) {
             if !later && n <= self.scenario.cluster.nodes as usize {
@@ -325,11 +329,15 @@ impl World {
             if self.stop_at_failure && !self.failures.is_empty() {
                 return;
             }
+            if self.lively_due() <= time {
+                self.looks_until(time);
+            }
             debug_assert!(time >= self.now, "time went back");
             self.now = time;
             self.occurrences += 1;
             self.occur(plan);
         }
+        self.looks_until(end);
         if self.failures.is_empty() || !self.stop_at_failure {
             self.now = self.now.max(end);
         }

@@ -23,31 +23,27 @@ impl World {
         self.cause = self.say(0, Kind::Step, || action.to_string());
         self.dirty = true;
         self.stepped_at = self.now;
+        self.step_disturbs(&action);
         match &action {
             Action::Join { nodes, via } => self.join(nodes, via),
             Action::Partition { groups } => {
-                self.network.partition(groups, self.highest());
-                self.topology_at = self.now;
+                self.changes_paths(|w| w.network.partition(groups, w.highest()));
             }
-            Action::Isolate { nodes } => {
-                self.each(nodes, |w, h| w.network.isolate(h as u32, true));
-                self.topology_at = self.now;
-            }
+            Action::Isolate { nodes } => self.changes_paths(|w| {
+                w.each(nodes, |w, h| w.network.isolate(h as u32, true));
+            }),
             Action::Cut { from, direction, to } => {
-                self.network.cut(from, *direction, to);
-                self.topology_at = self.now;
+                self.changes_paths(|w| w.network.cut(from, *direction, to));
             }
             Action::Mend { nodes } => {
-                self.each(nodes, |w, h| w.mend(h));
-                self.topology_at = self.now;
+                self.changes_paths(|w| w.each(nodes, |w, h| w.mend(h)));
             }
             Action::Heal => {
                 self.each(&NodeSet::All, |w, h| w.hosts[h].flapping = None);
-                self.network.heal();
-                self.topology_at = self.now;
+                self.changes_paths(|w| w.network.heal());
             }
-            Action::Net(s) => self.changes_net(|w| w.network.set_base(s)),
-            Action::Link(l) => self.changes_net(|w| w.network.set_links(l)),
+            Action::Net(s) => self.changes_paths(|w| w.network.set_base(s)),
+            Action::Link(l) => self.changes_paths(|w| w.network.set_links(l)),
             Action::Clock(c) => self.set_clocks(c),
             Action::Saturate { processes, lasts } => self.saturate(*processes, lasts.as_nanos()),
             Action::Key { verb, key, on } => self.key_step(*verb, *key, on.as_ref()),
@@ -145,16 +141,6 @@ impl World {
         }
     }
 
-    /// Settings of links change: where a link becomes certain loss, or ends being it, that is
-    /// topology.
-    fn changes_net(&mut self, change: impl FnOnce(&mut Self)) {
-        let before = self.network.is_whole();
-        change(self);
-        if !before || !self.network.is_whole() {
-            self.topology_at = self.now;
-        }
-    }
-
     fn mend(&mut self, h: usize) {
         self.hosts[h].flapping = None;
         self.network.mend(h as u32);
@@ -173,9 +159,7 @@ impl World {
         let Some(f) = self.hosts[h].flapping else { return };
         let over = self.now >= f.until;
         let isolated = !f.isolated && !over;
-        self.network.isolate(h as u32, isolated);
-        self.topology_at = self.now;
-        self.dirty = true;
+        self.changes_paths(|w| w.network.isolate(h as u32, isolated));
         self.hosts[h].flapping = if over { None } else { Some(Flapping { isolated, ..f }) };
         if !over {
             self.queue.plan((self.now + f.every).min(f.until), Plan::Flap(h as u32));
@@ -217,6 +201,7 @@ impl World {
         }
         host.timer_at = u64::MAX;
         self.dirty = true;
+        self.disturbs(now);
         self.cause = self.say(h, Kind::Resume, String::new);
         self.wake_later(h);
         self.arm(h);

@@ -42,6 +42,7 @@ impl World {
             _ => return,
         };
         self.dirty = true;
+        self.has_news();
         self.cause = self
             .note(h, kind, None, (0, time), || (String::new(), format!("{name} {id} at {time}")));
         if kind == Kind::UserEvent {

@@ -1,0 +1,79 @@
+//! What one input of a node led to: caps of its outputs, what it says of itself, and what sealed
+//! datagrams may do. Each check looks at one input only.
+
+use quorate_core::{Label, Limits, NodeId, State, wire};
+
+use super::{Invariant, Violation, broken};
+
+/// One input may lead to so many datagrams at most: the queue may be full, then some.
+pub const OUTPUTS_MAX: usize = 64;
+
+/// Checks what one input led to.
+///
+/// # Errors
+/// S8.
+pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), Violation> {
+    if largest > limits.datagram_bytes {
+        return broken(
+            Invariant::S8,
+            format!("a datagram of {largest} bytes, {} are allowed", limits.datagram_bytes),
+        );
+    }
+    if datagrams > limits.transmits + OUTPUTS_MAX {
+        return broken(Invariant::S8, format!("{datagrams} datagrams after one input"));
+    }
+    Ok(())
+}
+
+/// Checks that a node holds no stream that its kernel has closed.
+///
+/// # Errors
+/// S8.
+pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
+    if held > open {
+        return broken(Invariant::S8, format!("{held} streams held, {open} are open"));
+    }
+    Ok(())
+}
+
+/// Checks what a sealed datagram did to its receiver: only what a member wrote, and that once, may
+/// change anything or be answered.
+///
+/// # Errors
+/// S9.
+pub fn sealed(genuine: bool, unchanged: bool) -> Result<(), Violation> {
+    if !genuine && !unchanged {
+        return broken(Invariant::S9, "a replayed or forged datagram had an effect".into());
+    }
+    Ok(())
+}
+
+/// Checks a datagram that the member `own` sends: what a node says of itself is no accusation.
+///
+/// # Errors
+/// S5; S8 if its own cluster cannot read it.
+pub fn own_claims(
+    label: &Label,
+    ring: Option<&wire::Keyring>,
+    own: NodeId,
+    datagram: &[u8],
+) -> Result<(), Violation> {
+    let opened = match ring {
+        None => wire::open_datagram(label, datagram).ok().map(<[u8]>::to_vec),
+        Some(_) => wire::peek_datagram(ring, datagram),
+    };
+    let Some(body) = opened else {
+        return broken(Invariant::S8, "a datagram that its own members cannot read".into());
+    };
+    let accuses = |m: wire::Message| match m {
+        wire::Message::Claim(c) => {
+            c.id() == own && matches!(c.state(), State::Suspect | State::Failed)
+        }
+        _ => false,
+    };
+    if wire::messages(&body).flatten().flatten().any(accuses) {
+        let message = "it tells others that it is suspect or failed itself".to_owned();
+        return broken(Invariant::S5, message);
+    }
+    Ok(())
+}
