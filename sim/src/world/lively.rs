@@ -228,7 +228,7 @@ impl World {
 
     /// Looks as often as is due up to `t`, and at `t` if the run ends there.
     pub(super) fn looks_until(&mut self, t: u64) {
-        while self.lively.due <= t && !(self.stop_at_failure && !self.failures.is_empty()) {
+        while self.lively.due <= t && (self.failures.is_empty() || !self.stop_at_failure) {
             self.now = self.lively.due;
             self.cause = 0;
             self.lively.due += if self.hosts.len() <= OFTEN { OFTEN_NS } else { RARELY_NS };
