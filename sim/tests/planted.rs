@@ -211,7 +211,9 @@ fn hunt((name, aim, program): &Swept) -> Result<String, String> {
     if steps > STEPS || nodes > NODES {
         return Err(format!("{told}: too large\n{}", small.scenario));
     }
-    if let Some(f) = failure(small.scenario.clone(), &Program::default()) {
+    // What is left may watch for words that are no longer said in it.
+    let clean = failure(small.scenario.clone(), &Program::default());
+    if let Some(f) = clean.filter(|f| f.check != "never-said") {
         return Err(format!("{told}: fails without it: {}\n{}", f.check, small.scenario));
     }
     Ok(told)

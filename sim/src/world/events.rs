@@ -85,14 +85,14 @@ impl World {
                 (Kind::Refuted, "")
             }
             Event::JoinFinished { id, result, .. } => {
-                let ours = self.hosts[h].joining.id == Some(*id);
-                if result.is_ok() {
+                let joined = result.is_ok();
+                if joined {
                     self.has_joined(h);
                 }
-                if ours {
-                    self.join_ended(h, result.is_ok());
+                if self.hosts[h].joining.id == Some(*id) {
+                    self.join_ended(h, joined);
                 }
-                (Kind::JoinFinished, if result.is_ok() { "" } else { "join-refused" })
+                (Kind::JoinFinished, if joined { "" } else { "join-refused" })
             }
             Event::LeaveFinished { .. } => {
                 self.has_left(h);

@@ -18,10 +18,10 @@ use crate::invariants::{
 };
 use crate::scenario::{Action, DiskFault};
 
-/// How often it is looked, up to so many nodes, and with more.
+/// How often it is looked.
 const OFTEN_NS: u64 = 500_000_000;
-const OFTEN: usize = 257;
-const RARELY_NS: u64 = 5_000_000_000;
+/// With more nodes it is not: a look compares all with all.
+const MOST: usize = 256;
 /// Nobody was in trouble for so long: a death is found as fast as can be.
 const HEALTHY_NS: u64 = 60_000_000_000;
 
@@ -231,8 +231,8 @@ impl World {
         while self.lively.due <= t && (self.failures.is_empty() || !self.stop_at_failure) {
             self.now = self.lively.due;
             self.cause = 0;
-            self.lively.due += if self.hosts.len() <= OFTEN { OFTEN_NS } else { RARELY_NS };
-            if !self.lively.settled && !self.program.unbounded {
+            self.lively.due += OFTEN_NS;
+            if !self.lively.settled && !self.program.unbounded && self.hosts.len() <= MOST + 1 {
                 self.looks();
             }
         }
@@ -274,10 +274,14 @@ impl World {
             all.into_iter().partition(|j| j.t + JOIN_NS <= self.now);
         self.lively.joined = waits;
         let there = |j: &&Joined| self.lively.disturbed_at < j.t && self.hosts[j.h].life == j.life;
-        let talk = |a: &Viewer, b: &Viewer| self.can_talk(a, b);
-        due.iter().filter(there).try_for_each(|j| {
+        let due: Vec<_> = due.iter().filter(there).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let clusters = look.clusters(&|a, b| self.can_talk(a, b));
+        due.iter().try_for_each(|j| {
             let owed = |v: &Viewer| self.runs_since(v.node as usize) < j.t;
-            look.joined(self.hosts[j.h].identity, talk, owed)
+            look.joined(self.hosts[j.h].identity, &clusters, owed)
         })
     }
 
