@@ -86,12 +86,7 @@ impl World {
             }
             Event::JoinFinished { id, result, .. } => {
                 let joined = result.is_ok();
-                if joined {
-                    self.has_joined(h);
-                }
-                if self.hosts[h].joining.id == Some(*id) {
-                    self.join_ended(h, joined);
-                }
+                self.join_finished(h, self.hosts[h].joining.id == Some(*id), joined);
                 (Kind::JoinFinished, if joined { "" } else { "join-refused" })
             }
             Event::LeaveFinished { .. } => {
@@ -204,6 +199,15 @@ impl World {
             self.false_failed(h, owner);
         } else if !host.is_up() && host.lost_at > 0 {
             self.measures.detections_ns.push(self.now - host.lost_at);
+        }
+    }
+
+    fn join_finished(&mut self, h: usize, ours: bool, joined: bool) {
+        if joined {
+            self.has_joined(h);
+        }
+        if ours {
+            self.join_ended(h, joined);
         }
     }
 
