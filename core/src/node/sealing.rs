@@ -32,8 +32,9 @@ pub(super) struct Security {
 /// What protects a node's datagrams.
 pub(super) fn envelope(config: &Config, rng: &mut Random) -> wire::Envelope {
     let sealer = |ring| wire::Sealer::new(ring, rng.salt(), config.limits.members);
-    let mut envelope = wire::Envelope::new(config.label.clone(), config.keys.clone().map(sealer));
-    envelope.overlooks = overlooked(config);
+    let envelope = wire::Envelope::new(config.label.clone(), config.keys.clone().map(sealer));
+    #[cfg(any(test, feature = "planted-bugs"))]
+    let envelope = envelope.overlooking(overlooked(config));
     envelope
 }
 
@@ -46,11 +47,6 @@ fn overlooked(config: &Config) -> Option<wire::HeadError> {
         Some(Bug::ClearTaken) => Some(wire::HeadError::Key),
         _ => None,
     }
-}
-
-#[cfg(not(any(test, feature = "planted-bugs")))]
-const fn overlooked(_: &Config) -> Option<wire::HeadError> {
-    None
 }
 
 impl Node {
