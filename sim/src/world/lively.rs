@@ -155,6 +155,11 @@ impl World {
             Told::Left => self.hears_of(subject, record, State::Left),
             // Each node forgets by itself.
             Told::Reaped | Told::Unconfirmed => self.has_news(),
+            // Whoever meets a cluster, or is met again, has news that no version shows.
+            Told::Alive => {
+                self.hears_of(subject, record, State::Alive);
+                self.has_news();
+            }
             _ => self.hears_of(subject, record, State::Alive),
         }
     }
@@ -273,7 +278,9 @@ impl World {
         let (due, waits): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|j| j.t + JOIN_NS <= self.now);
         self.lively.joined = waits;
-        let there = |j: &&Joined| self.lively.disturbed_at < j.t && self.hosts[j.h].life == j.life;
+        let l = &self.lively;
+        let there =
+            |j: &&Joined| !l.forged && l.disturbed_at < j.t && self.hosts[j.h].life == j.life;
         let due: Vec<_> = due.iter().filter(there).collect();
         if due.is_empty() {
             return Ok(());
