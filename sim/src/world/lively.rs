@@ -12,7 +12,7 @@ use super::World;
 use crate::invariants::{
     Invariant, Told,
     liveness::{
-        BACKOFF_NS, DEAD_NS, DIGEST_NS, Entry, JOIN_NS, KILLED_NS, Late, Look, SILENT_NS, STAYS_NS,
+        DEAD_NS, DIGEST_NS, Entry, FORGED_NS, JOIN_NS, KILLED_NS, Late, Look, SILENT_NS, STAYS_NS,
         Viewer, stays,
     },
 };
@@ -75,8 +75,8 @@ pub(super) struct Lively {
     joined: Vec<Joined>,
     /// Some list had an open suspicion then.
     open_at: u64,
-    /// Somebody forged claims: what is believed depends on who heard them, for long.
-    forged: bool,
+    /// Until then what is believed may depend on who heard a forged claim.
+    forged_until: u64,
     /// Who holds whom wrongly for gone, by number, and since when.
     missed: BTreeMap<(u32, u32), u64>,
     died: Vec<Died>,
@@ -114,7 +114,7 @@ impl World {
             | Action::Rumour { .. }
             | Action::Key { .. } => 0,
             Action::Forge { .. } => {
-                self.lively.forged = true;
+                self.lively.forged_until = self.now + FORGED_NS;
                 0
             }
             Action::Disk { fault, .. } if *fault != DiskFault::Ok => 0,
@@ -252,6 +252,11 @@ impl World {
         self.lively.fair && !self.hosts.iter().any(disturbed)
     }
 
+    /// May a forged claim be believed by some and not by others?
+    fn is_forged(&self) -> bool {
+        self.now < self.lively.forged_until
+    }
+
     fn looks(&mut self) {
         if !self.is_calm() {
             self.disturbs(self.now);
@@ -279,10 +284,9 @@ impl World {
             all.into_iter().partition(|j| j.t + JOIN_NS <= self.now);
         self.lively.joined = waits;
         let l = &self.lively;
-        let there =
-            |j: &&Joined| !l.forged && l.disturbed_at < j.t && self.hosts[j.h].life == j.life;
+        let there = |j: &&Joined| l.disturbed_at < j.t && self.hosts[j.h].life == j.life;
         let due: Vec<_> = due.iter().filter(there).collect();
-        if due.is_empty() {
+        if due.is_empty() || self.is_forged() {
             return Ok(());
         }
         let clusters = look.clusters(&|a, b| self.can_talk(a, b));
@@ -317,7 +321,7 @@ impl World {
             let since = self.runs_since(x).max(self.runs_since(y));
             let since = before.get(&pair).copied().unwrap_or(self.now).max(since).min(self.now);
             self.lively.missed.insert(pair, since);
-            if !self.lively.forged {
+            if !self.is_forged() {
                 stays(Invariant::L3, a, b, &held, calm.min(self.now - since))?;
             }
             let since = since.max(self.fair_since(x, y));
@@ -352,7 +356,7 @@ impl World {
         }
         let l = &self.lively;
         let since = l.news_at.max(l.open_at) + DIGEST_NS;
-        if l.forged || calm < BACKOFF_NS + DIGEST_NS || self.now < since {
+        if self.is_forged() || calm < DIGEST_NS || self.now < since {
             return Ok(());
         }
         look.digests(|a, b| self.can_talk(a, b))
@@ -481,6 +485,22 @@ mod tests {
             t.probe_interval = Duration::from_secs(100);
         };
         assert_eq!(breaks_in(text, seldom)[0], "L5-digest");
+    }
+
+    #[test]
+    fn lists_may_differ_for_a_while_after_a_forged_claim() {
+        let breaks_at = |t: u32, end: u32| {
+            let text = format!(
+                "cluster 2 seed 1\nat 0s join n2 via n1\nat 20s forge n1 accuse n2 last\n\
+                 at {t}s retag n1\nat {end}s heal\n"
+            );
+            breaks_in(&text, |t| {
+                untold(t);
+                t.probe_interval = Duration::from_secs(100);
+            })
+        };
+        assert_eq!(breaks_at(30, 39), [""; 0]);
+        assert_eq!(breaks_at(45, 60)[0], "L5-digest");
     }
 
     #[test]
