@@ -304,7 +304,7 @@ fn remove_from(set: &mut NodeSet, n: u32) -> bool {
 /// Edits every set of a line; false if `edit` refused one.
 fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> bool {
     let mut sets: Vec<&mut NodeSet> = match line {
-        Line::Net(_) | Line::Keys(_) | Line::Cores(_) => vec![],
+        Line::Net(_) | Line::Keys(_) | Line::Cores(_) | Line::Queues(_) => vec![],
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],

@@ -48,6 +48,11 @@ pub const GOALS: &[(&str, &str, GoalSource)] = &[
         "a probe was answered only through a helper or a stream",
         GoalSource::Counter(Counter::ProbesRescued),
     ),
+    (
+        "stream-fallback",
+        "a probe was answered over a stream, not by a packet",
+        GoalSource::Counter(Counter::ProbesByStream),
+    ),
     ("overflow", "an output queue was full", GoalSource::Counter(Counter::QueueOverflow)),
 ];
 

@@ -70,6 +70,8 @@ pub enum Line {
     Keys(Vec<KeyNo>),
     /// All processes share so many cores.
     Cores(u32),
+    /// In each node so many datagrams and so many events can wait to be taken.
+    Queues(u32),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.

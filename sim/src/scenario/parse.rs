@@ -1,6 +1,6 @@
 //! Text to scenario: the file, set-up lines and expectations. Steps are in `steps`.
 
-use quorate_core::MAX_VOTERS;
+use quorate_core::{Limits, MAX_VOTERS};
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
@@ -125,7 +125,7 @@ impl Line {
     /// Every set of nodes that the line names.
     pub fn node_sets(&self) -> Vec<&NodeSet> {
         match self {
-            Self::Net(_) | Self::Keys(_) | Self::Cores(_) => vec![],
+            Self::Net(_) | Self::Keys(_) | Self::Cores(_) | Self::Queues(_) => vec![],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Server(s) => vec![&s.nodes],
@@ -189,13 +189,13 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "cores" | "at" | "within"
-        | "for" | "never" | "sometimes" => {
+        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "cores" | "queues" | "at"
+        | "within" | "for" | "never" | "sometimes" => {
             w.skip();
         }
         _ => {
-            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `cores`, `at`, \
-                        `within`, `for`, `never` or `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `cores`, \
+                        `queues`, `at`, `within`, `for`, `never` or `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -230,6 +230,7 @@ fn never(w: &mut Words<'_>) -> Result<Expect, ParseError> {
 }
 
 /// `n4 expect 5`, `n4 bootstrap`, or `n4` alone: no expect.
+        "queues" => Line::Queues(small(w.number(Limits::QUEUE_MIN as u64, 65_536)?)),
 fn server(w: &mut Words<'_>) -> Result<ServerLine, ParseError> {
     let nodes = nodes(w)?;
     let bootstrap = w.take("bootstrap");

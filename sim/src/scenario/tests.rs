@@ -224,6 +224,7 @@ fn line() -> impl Strategy<Value = Line> {
             .prop_map(|(nodes, range)| Line::Protocol(ProtocolLine { nodes, range })),
         1 => keys(1).prop_map(Line::Keys),
         1 => (1u32..=1_000).prop_map(Line::Cores),
+        1 => (4u32..=65_536).prop_map(Line::Queues),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]

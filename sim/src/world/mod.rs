@@ -270,7 +270,7 @@ impl World {
             recorder: options.recorder,
             tuning: Arc::new(options.program.tuning.clone()),
             program: options.program,
-            limits: Arc::new(Limits { room: highest as usize, ..options.limits }),
+            limits: Arc::new(limits(&scenario, options.limits)),
             stop_at_failure: options.stop_at_failure,
             scenario,
         };
@@ -302,7 +302,11 @@ impl World {
                     }
                     self.queue.plan(t.as_nanos(), Plan::Line(i as u32));
                 }
-                Line::Server(_) | Line::Protocol(_) | Line::Keys(_) | Line::Expect(_) => {}
+                Line::Server(_)
+                | Line::Protocol(_)
+                | Line::Keys(_)
+                | Line::Queues(_)
+                | Line::Expect(_) => {}
             }
         }
         self.scenario.lines = lines;
@@ -473,3 +477,14 @@ fn name(n: u32) -> Name {
 pub fn run(scenario: Scenario, options: Options) -> Result<Outcome, LoadError> {
     Ok(World::new(scenario, options)?.run())
 }
+/// The caps of every node: as asked for, with room for all, and the queues of the scenario.
+fn limits(scenario: &Scenario, asked: Limits) -> Limits {
+    let mut limits = Limits { room: scenario.highest_node() as usize, ..asked };
+    for line in &scenario.lines {
+        if let Line::Queues(n) = line {
+            (limits.transmits, limits.events) = (*n as usize, *n as usize);
+        }
+    }
+    limits
+}
+
