@@ -322,8 +322,16 @@ pub enum Expect {
     Sometimes(Goal),
 }
 
+/// The text in the bytes of a scenario's file.
+///
+/// # Errors
+/// [`ParseError`] with the place of the first byte that is not UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
+    parse::decode(bytes)
+}
+
 impl Scenario {
-    /// Parses and checks a whole file.
+    /// Parses and checks a whole file. A byte order mark before it is passed over.
     ///
     /// # Errors
     /// [`ParseError`] with line, column and what was expected there.
