@@ -150,8 +150,8 @@ fn a_scenario_is_shown_as_it_is_run() {
 #[test]
 fn a_planted_bug_is_shown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bug = ["--plant", "no-refutation"];
-    let text = said(&sim(folder.path(), &[&["sweep", "--max-failures", "1"], &bug[..]].concat()));
+    let sweep = ["sweep", "--jobs", "1", "--max-failures", "1", "--plant", "no-refutation"];
+    let text = said(&sim(folder.path(), &sweep));
     let features = "sim --features planted-bugs -- render --seed ";
     assert_eq!(text.matches(features).count(), 2, "{text}");
     let text = text.replace(" --features planted-bugs", "");
