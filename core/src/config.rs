@@ -262,6 +262,12 @@ pub struct Limits {
     pub queued_claims: usize,
 }
 
+impl Limits {
+    /// A node works with queues of so many datagrams and events, if badly: a full one costs what
+    /// a lost packet costs, and an application is told how many events it missed.
+    pub const QUEUE_MIN: usize = 4;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -323,11 +329,11 @@ impl Config {
             || l.members < 2
             || l.streams < 4
             || l.joins == 0
-            || l.transmits < 16
-            || l.events < 16
+            || l.transmits < Limits::QUEUE_MIN
+            || l.events < Limits::QUEUE_MIN
         {
             return Err(ConfigError::Limit(
-                "at least 2 members, 4 streams, 1 join, 16 transmits, 16 events, 1 claim must fit",
+                "at least 2 members, 4 streams, 1 join, 4 transmits, 4 events, 1 claim must fit",
             ));
         }
         Ok(())

@@ -87,6 +87,8 @@ counters! {
     ProbesLate = "probes_late",
     /// Probes answered only through a helper or a stream.
     ProbesRescued = "probes_rescued",
+    /// Of those, probes answered over a stream.
+    ProbesByStream = "probes_by_stream",
     /// Probes that failed.
     ProbesFailed = "probes_failed",
     /// Probes that were not begun because too many were under way.

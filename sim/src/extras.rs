@@ -1,6 +1,6 @@
 //! What a sweep adds to some drawn scenarios: what members publish changes, one lies about where it
 //! is, some speak an older protocol, a name is used twice, gossip tells of who never was, somebody
-//! forges accusations.
+//! forges accusations, queues are short.
 //!
 //! Drawn apart and added last, so that the rest of a scenario stays as it is without.
 
@@ -19,7 +19,12 @@ pub const KINDS: &[(&str, &str)] = &[
     ("twin", "a new node uses another one's name"),
     ("rumour", "gossip tells of a node that never ran"),
     ("forge", "somebody accuses members at versions of its choice"),
+    ("queues", "little room for what waits to be sent or told"),
 ];
+/// The first so many are drawn together, the others each by itself.
+const TOGETHER: usize = 5;
+/// With room for so many, most clusters overflow now and then.
+const SHORT: u32 = 4;
 
 struct Extras<'a> {
     draws: Draws,
@@ -44,12 +49,15 @@ pub(crate) fn add(seed: u64, (first, nodes): (u32, u32), calm: Time, lines: &mut
     if s.draws.percent(20) {
         s.some(6, Extras::forgery);
     }
+    if Draws::new(seed, Purpose::Extra, 2).percent(16) {
+        s.lines.insert(0, Line::Queues(SHORT));
+    }
 }
 
 impl Extras<'_> {
-    /// All kinds but forgeries.
+    /// All kinds that are drawn together.
     fn most(&mut self) {
-        let most = &KINDS[..KINDS.len() - 1];
+        let most = &KINDS[..TOGETHER];
         let chosen: Vec<bool> = most.iter().map(|_| self.draws.percent(40)).collect();
         for ((name, _), _) in most.iter().zip(chosen).filter(|k| k.1) {
             match *name {
@@ -151,8 +159,19 @@ mod tests {
     #[test]
     fn every_kind_is_drawn() {
         let text: String = (0..200).map(|seed| generate(seed).to_string()).collect();
-        for word in [" retag ", " misplace ", "protocol ", " as n", " rumour ", " forge "] {
+        let words =
+            [" retag ", " misplace ", "protocol ", " as n", " rumour ", " forge ", "queues "];
+        for word in words {
             assert!(text.contains(word), "{word}");
         }
+        assert_eq!(words.len(), super::KINDS.len());
+    }
+
+    /// Else the sweep spends its seeds on what a release does not have.
+    #[test]
+    fn few_scenarios_have_short_queues() {
+        let short = |seed: &u64| generate(*seed).to_string().contains("queues ");
+        let count = (0..600).filter(short).count();
+        assert!((60..=140).contains(&count), "{count}");
     }
 }

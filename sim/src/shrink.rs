@@ -1,7 +1,8 @@
 //! Makes a failing scenario small: lines, nodes, times and rates go as long as it still fails.
 //!
-//! Guarantee: what comes out fails the same check as what went in, and was run to see that. Since
-//! every step is total and every decision is keyed, taking a line out leaves the rest as it was.
+//! Guarantee: what comes out fails as what went in did ([`Failure::is_like`]: the same check, a
+//! panic at the same place), and was run to see that. Since every step is total and every decision
+//! is keyed, taking a line out leaves the rest as it was.
 
 use crate::{
     program::Program,
@@ -28,11 +29,10 @@ pub struct Shrunk {
     pub runs: usize,
 }
 
-/// Looks for the smallest scenario that fails as `check` says, within `budget` runs.
-#[derive(Debug)]
-struct Shrinker<'a, F: FnMut(usize)> {
-    check: String,
-    program: &'a Program,
+/// Looks for the smallest scenario that fails as the first one does, within `budget` runs.
+struct Shrinker<R, F> {
+    /// How a scenario fails, if it does.
+    fails: R,
     best: Scenario,
     failure: Failure,
     runs: usize,
@@ -47,16 +47,17 @@ pub fn shrink(
     budget: usize,
     progress: impl FnMut(usize),
 ) -> Option<Shrunk> {
-    let failure = fails(scenario.clone(), program)?;
-    let mut s = Shrinker {
-        check: failure.check.clone(),
-        program,
-        best: scenario,
-        failure,
-        runs: 1,
-        budget,
-        progress,
-    };
+    shrink_by(scenario, |s| fails(s, program), budget, progress)
+}
+
+fn shrink_by(
+    scenario: Scenario,
+    fails: impl Fn(Scenario) -> Option<Failure>,
+    budget: usize,
+    progress: impl FnMut(usize),
+) -> Option<Shrunk> {
+    let failure = fails(scenario.clone())?;
+    let mut s = Shrinker { fails, best: scenario, failure, runs: 1, budget, progress };
     loop {
         let before = s.best.clone();
         s.remove_chunks();
@@ -74,21 +75,23 @@ fn fails(scenario: Scenario, program: &Program) -> Option<Failure> {
     runner::run(scenario, options).ok()?.failures.into_iter().next()
 }
 
-impl<F: FnMut(usize)> Shrinker<'_, F> {
-    /// Takes the candidate if it is valid and fails the same check.
+impl<R: Fn(Scenario) -> Option<Failure>, F: FnMut(usize)> Shrinker<R, F> {
+    /// Takes the candidate if it is valid and fails in the same way.
     fn accepts(&mut self, candidate: Scenario) -> bool {
         if self.runs >= self.budget || candidate == self.best || candidate.missing().is_some() {
             return false;
         }
         // Nodes that nobody tells to join never agree: that is another failure of the same name.
         // Nor do those that are torn apart before they have met.
-        if is_liveness(&self.check) && Reach::of(&candidate).is_less_than(&Reach::of(&self.best)) {
+        if is_liveness(&self.failure.check)
+            && Reach::of(&candidate).is_less_than(&Reach::of(&self.best))
+        {
             return false;
         }
         self.runs += 1;
         (self.progress)(self.runs);
-        match fails(candidate.clone(), self.program) {
-            Some(f) if f.check == self.check => {
+        match (self.fails)(candidate.clone()) {
+            Some(f) if f.is_like(&self.failure) => {
                 self.best = candidate;
                 self.failure = f;
                 true
@@ -304,7 +307,7 @@ fn remove_from(set: &mut NodeSet, n: u32) -> bool {
 /// Edits every set of a line; false if `edit` refused one.
 fn edit_sets(line: &mut Line, mut edit: impl FnMut(&mut NodeSet) -> bool) -> bool {
     let mut sets: Vec<&mut NodeSet> = match line {
-        Line::Net(_) | Line::Keys(_) | Line::Cores(_) => vec![],
+        Line::Net(_) | Line::Keys(_) | Line::Cores(_) | Line::Queues(_) => vec![],
         Line::Link(l) | Line::At(_, Action::Link(l)) => vec![&mut l.from, &mut l.to],
         Line::Clock(c) | Line::At(_, Action::Clock(c)) => vec![&mut c.nodes],
         Line::Server(s) => vec![&mut s.nodes],
@@ -465,6 +468,59 @@ mod tests {
         assert_eq!(small.failure.check, "within-failed");
         let lines = small.scenario.lines.len();
         assert!(lines <= 3 && small.scenario.cluster.nodes <= 3, "{}", small.scenario);
+    }
+
+    /// Two panics are planted: whoever crashes meets the first one, whoever leaves the other.
+    fn panics(s: Scenario) -> Option<Failure> {
+        let has = |wanted: fn(&Action) -> bool| {
+            s.lines.iter().any(|l| matches!(l, Line::At(_, a) if wanted(a)))
+        };
+        let outcome = runner::guarded(|| {
+            let lines = s.lines.len();
+            if has(|a| matches!(a, Action::Crash { .. })) {
+                panic!("{lines} of {lines} lines");
+            }
+            if has(|a| matches!(a, Action::Leave { .. })) {
+                panic!("{lines} of 9 lines");
+            }
+            crate::world::run(s.clone(), Options::default())
+        });
+        outcome.unwrap().failures.into_iter().next()
+    }
+
+    #[test]
+    fn a_panic_is_not_shrunk_into_another_one() {
+        let text = "cluster 3\nat 1s heal\nat 2s crash n2\nat 3s leave n3\nat 4s heal\n";
+        let s = Scenario::parse(text).unwrap();
+        let first = panics(s.clone()).unwrap();
+        let small = shrink_by(s, panics, 500, |_| {}).unwrap();
+        assert_eq!(small.failure.place, first.place);
+        let left = small.scenario.to_string();
+        assert!(left.contains("crash") && small.scenario.lines.len() == 1, "{left}");
+    }
+
+    #[test]
+    fn panics_of_unknown_place_are_told_apart_by_their_words() {
+        let panic = |message: &str, place: Option<&str>| Failure {
+            check: "S10-panic".into(),
+            t: 0,
+            node: 0,
+            message: message.into(),
+            cause: 0,
+            place: place.map(str::to_owned),
+        };
+        let a = panic("index 7 of 5", None);
+        assert!(a.is_like(&panic("index 12 of 5", None)));
+        assert!(!a.is_like(&panic("7 lines", None)));
+        assert!(!a.is_like(&panic("index 7 of 5", Some("a.rs:1:1"))));
+        let at = panic("index 7 of 5", Some("a.rs:1:1"));
+        assert!(at.is_like(&panic("7 lines", Some("a.rs:1:1"))));
+        assert!(!at.is_like(&panic("index 7 of 5", Some("a.rs:2:1"))));
+        // What is no panic is known by its check alone.
+        let other = |message: &str| Failure { check: "L1-join".into(), ..panic(message, None) };
+        assert!(
+            other("n1 misses n2").is_like(&other("three live members")) && !other("").is_like(&a)
+        );
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub fn sweep(what: &Sweep, progress: impl Fn() + Sync) -> Report {
 /// What is drawn asks for nothing that is not there; if it does, that is a failure, too.
 fn not_loaded(e: &LoadError) -> Failure {
     let (check, message) = ("load".to_owned(), e.to_string());
-    Failure { check, t: 0, node: 0, message, cause: 0 }
+    Failure { check, t: 0, node: 0, message, cause: 0, place: None }
 }
 
 fn report(aim: Aim, results: impl Iterator<Item = (u64, Result<Outcome, LoadError>)>) -> Report {

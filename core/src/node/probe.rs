@@ -315,6 +315,9 @@ impl Node {
         self.heard_somebody(now);
         if p.late && !p.unwatched {
             self.stats.count(Counter::ProbesRescued);
+            if path == Path::Stream {
+                self.stats.count(Counter::ProbesByStream);
+            }
         }
         if p.kind == Kind::Regular {
             self.better_health();

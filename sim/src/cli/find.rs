@@ -13,7 +13,7 @@ use sim::{
     sweep::{self, Failed, Sweep},
 };
 
-use super::{Error, Under, seconds, shown, stopwatch};
+use super::{Error, Once, Under, seconds, show, shown, stopwatch, under::REPEAT};
 
 fn bar(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
@@ -25,7 +25,7 @@ fn bar(length: u64) -> ProgressBar {
 }
 
 /// A panic in a run is a failure of that run: it needs no report of its own.
-fn silence_panics() {
+pub(super) fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
@@ -82,7 +82,10 @@ pub(super) fn sweep(
 fn print_failed(aim: Aim, f: &Failed, under: &Under) {
     let (check, at, node) = (&f.failure.check, seconds(f.failure.t), f.failure.node);
     println!("seed {}: {check} at {at} on n{node}: {}", f.seed, f.failure.message);
-    println!("  repeat: {}", under.repeat(&format!("shrink --seed {}{}", f.seed, aim.flag())));
+    let which = format!("--seed {}{}", f.seed, aim.flag());
+    println!("  repeat: {}", under.line(&format!("shrink {which}")));
+    println!("{}", under.shown(&which, &format!("seed-{}", f.seed), None));
+    println!("  scenario: {REPEAT} -- list {which}");
 }
 
 /// Shrinks a file or a seed; true if it failed and was made small.
@@ -94,10 +97,7 @@ pub(super) fn shrink(
     under: &Under,
 ) -> Result<bool, Error> {
     let scenario = match (file, seed) {
-        (Some(path), _) => {
-            let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?
-        }
+        (Some(path), _) => show::read(path)?,
         (None, Some(seed)) => aim.draw(seed),
         (None, None) => return Err("give a scenario file or --seed".into()),
     };
@@ -133,7 +133,8 @@ fn shrink_one(
         shown(&path)
     );
     println!("  {} at {}: {}", s.failure.check, seconds(s.failure.t), s.failure.message);
-    println!("  repeat: {}", under.repeat(&format!("run {}", shown(&path))));
+    let once = Once { seed: None, under: under.clone() };
+    println!("{}", show::failed_lines(&path, None, &once));
     Ok(true)
 }
 

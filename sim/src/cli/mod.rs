@@ -11,15 +11,18 @@ mod corpus;
 mod find;
 mod out;
 mod show;
+mod trace;
 mod turmoil;
+mod under;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sim::{Program, aim::Aim, constants};
+use clap::{Parser, Subcommand, ValueEnum};
+use sim::{aim::Aim, constants};
+use under::{Once, Under};
 
 /// Deterministic simulator for quorate clusters.
 #[derive(Debug, Parser)]
@@ -28,78 +31,6 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-/// Which constants the nodes run with.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Profile {
-    /// Ours.
-    #[default]
-    Quorate,
-    /// memberlist's, on the same state machine.
-    Memberlist,
-}
-
-impl Profile {
-    fn program(self) -> Program {
-        match self {
-            Self::Quorate => Program::default(),
-            Self::Memberlist => Program::memberlist(),
-        }
-    }
-}
-
-/// What the nodes run.
-#[derive(Clone, Debug, Args)]
-struct Under {
-    /// Constants of the protocol.
-    #[arg(long, value_enum, default_value_t)]
-    profile: Profile,
-    /// One of them has this value (`sim compare --help` names them); may be repeated.
-    #[arg(long, value_name = "NAME=V")]
-    set: Vec<String>,
-    /// Seal all packets and streams.
-    #[arg(long)]
-    sealed: bool,
-    /// Break one of its rules (`sim list --bugs` names them).
-    #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_name = "BUG")]
-    plant: Option<String>,
-}
-
-impl Under {
-    fn program(&self) -> Result<Program, Error> {
-        let mut program = Program { sealed: self.sealed, ..self.profile.program() };
-        for text in &self.set {
-            constants::change(&mut program.tuning, text)?;
-        }
-        #[cfg(feature = "planted-bugs")]
-        if let Some(name) = &self.plant {
-            return program
-                .plant(name)
-                .ok_or_else(|| format!("`{name}` is no bug; `sim list --bugs` names them"));
-        }
-        Ok(program)
-    }
-
-    /// The line that runs `what` on the same.
-    fn repeat(&self, what: &str) -> String {
-        let profile = match self.profile {
-            Profile::Quorate => "",
-            Profile::Memberlist => " --profile memberlist",
-        };
-        let set: String = self.set.iter().map(|s| format!(" --set {s}")).collect();
-        let sealed = if self.sealed { " --sealed" } else { "" };
-        #[cfg(feature = "planted-bugs")]
-        if let Some(bug) = &self.plant {
-            let features = "--features planted-bugs";
-            return format!("{REPEAT} {features} -- {what}{profile}{set}{sealed} --plant {bug}");
-        }
-        format!("{REPEAT} -- {what}{profile}{set}{sealed}")
-    }
-}
-
-/// How every line that repeats something begins.
-const REPEAT: &str = "cargo run --release -p sim";
 
 /// What a scenario runs on.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -117,9 +48,6 @@ enum Command {
     Run {
         /// Scenario files or folders of them.
         files: Vec<PathBuf>,
-        /// Run with another seed than the file's.
-        #[arg(long)]
-        seed: Option<u64>,
         /// Write the trace here, as JSON lines.
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
@@ -130,7 +58,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         layer: Layer,
         #[command(flatten)]
-        under: Under,
+        once: Once,
     },
     /// Draw scenarios and run them.
     Sweep {
@@ -176,8 +104,12 @@ enum Command {
     },
     /// Print a trace (.jsonl), or the trace of a scenario (.scn), one line per event.
     Render {
-        /// Trace or scenario.
-        file: PathBuf,
+        /// Trace or scenario; without it, the scenario that a sweep draws for `--seed`.
+        #[arg(required_unless_present = "seed")]
+        file: Option<PathBuf>,
+        /// Where the faults of that seed go.
+        #[arg(long, value_enum, default_value_t, conflicts_with = "file")]
+        aim: Aim,
         /// Only the events that led to this one.
         #[arg(long, value_name = "SEQ")]
         causes_of: Option<u64>,
@@ -187,12 +119,17 @@ enum Command {
         /// Write a page for the browser in place of lines.
         #[arg(long, value_name = "FILE", conflicts_with_all = ["causes_of", "node"])]
         html: Option<PathBuf>,
+        /// Write the trace here in place of lines, as JSON lines.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["causes_of", "node", "html"])]
+        trace: Option<PathBuf>,
         /// The scenario of a trace, for the page.
         #[arg(long, value_name = "FILE", requires = "html")]
         scenario: Option<PathBuf>,
         /// Most events in the page.
         #[arg(long, value_name = "N", requires = "html", default_value_t = sim::render::MAX_EVENTS)]
         max_events: usize,
+        #[command(flatten)]
+        once: Once,
     },
     /// Print the trace hash of every scenario and of drawn ones, ten by ten.
     Hash {
@@ -265,14 +202,14 @@ type Error = String;
 /// Parses and runs.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run { files, seed, trace, events, layer: Layer::World, under } => {
-            show::run(&files, seed, trace.as_deref(), events, &under)
+        Command::Run { files, trace, events, layer: Layer::World, once } => {
+            show::run(&files, trace.as_deref(), events, &once)
         }
         Command::Run { trace: Some(_), layer: Layer::Turmoil, .. } => {
             Err("--trace is for the world; the turmoil layer has --events".into())
         }
-        Command::Run { files, seed, trace: None, events, layer: Layer::Turmoil, under } => {
-            turmoil::run(&files, seed, events, &under)
+        Command::Run { files, trace: None, events, layer: Layer::Turmoil, once } => {
+            turmoil::run(&files, events, &once)
         }
         Command::Sweep { aim, seeds, first, jobs, max_failures, keep, under } => {
             find::sweep(aim, (first, seeds), jobs, max_failures, keep.as_deref(), &under)
@@ -280,10 +217,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Shrink { file, seed, aim, keep, budget, under } => {
             find::shrink(file.as_deref(), (aim, seed), keep, budget, &under)
         }
-        Command::Render { file, html: Some(out), scenario, max_events, .. } => {
-            show::page(&file, scenario.as_deref(), max_events, &out)
+        Command::Render { file, aim, causes_of, node, html, trace, scenario, max_events, once } => {
+            trace::read(file.as_deref(), aim, &once).and_then(|run| match (html, trace) {
+                (Some(out), _) => trace::page(&run, scenario.as_deref(), max_events, &out),
+                (None, Some(out)) => trace::write(&run, &out),
+                (None, None) => trace::print(&run, causes_of, node),
+            })
         }
-        Command::Render { file, causes_of, node, .. } => show::render(&file, causes_of, node),
         Command::Hash { seeds, jobs } => show::hash(seeds, jobs),
         Command::Compare { sizes, cases, profiles, set, seeds, jobs, csv } => {
             find::profiles(&profiles, &set).and_then(|profiles| {

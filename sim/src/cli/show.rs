@@ -1,26 +1,32 @@
-//! `run`, `render`, `list`, `hash`.
+//! `run`, `list`, `hash`.
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, BufWriter},
+    io::BufWriter,
     path::{Path, PathBuf},
 };
 
 use sim::{
     Scenario,
     aim::Aim,
-    compare, generate, regress, render, runner,
-    scenario::{GOALS, VOCABULARY},
+    compare, generate, regress, runner,
+    scenario::{self, GOALS, VOCABULARY},
     sweep::{self, Sweep},
-    trace::{self, Event, Sink},
+    trace::{self, Sink},
     world::{Options, Outcome},
 };
 
-use super::{Error, Under, out::print_lines, seconds, shown, stopwatch};
+use super::{Error, Once, out::print_lines, seconds, shown, stopwatch, under::quoted};
 
 pub(super) fn read(path: &Path) -> Result<Scenario, Error> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+    Scenario::parse(&text(path)?).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// A scenario's text.
+pub(super) fn text(path: &Path) -> Result<String, Error> {
+    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let bytes = fs::read(path).map_err(|e| at(&e))?;
+    Ok(scenario::decode(&bytes).map_err(|e| at(&e))?.to_owned())
 }
 
 /// The scenario files that are meant: folders are searched, nothing means the project's.
@@ -56,11 +62,11 @@ fn sink(path: Option<&Path>, events: bool) -> Result<Sink, Error> {
 /// Runs scenarios; true if all pass.
 pub(super) fn run(
     files: &[PathBuf],
-    seed: Option<u64>,
     trace: Option<&Path>,
     events: bool,
-    under: &Under,
+    once: &Once,
 ) -> Result<bool, Error> {
+    let under = &once.under;
     let files = expand(files)?;
     if trace.is_some() && files.len() != 1 {
         return Err("--trace needs exactly one scenario".into());
@@ -68,7 +74,7 @@ pub(super) fn run(
     let mut failed = 0;
     for path in &files {
         let mut scenario = read(path)?;
-        if let Some(seed) = seed {
+        if let Some(seed) = once.seed {
             scenario.cluster.seed = seed;
         }
         let options =
@@ -83,14 +89,25 @@ pub(super) fn run(
         summary(path, &outcome, began.elapsed().as_secs_f64());
         if !outcome.failures.is_empty() {
             failed += 1;
-            let seed = seed.map_or_else(String::new, |s| format!(" --seed {s}"));
-            println!("  repeat: {}", under.repeat(&format!("run {}{seed}", shown(path))));
+            println!("{}", failed_lines(path, trace, once));
         }
     }
     if files.len() > 1 {
         println!("{} of {} scenarios pass", files.len() - failed, files.len());
     }
     Ok(failed == 0)
+}
+
+/// What brings the failure of a file back, as lines and as a picture.
+pub(super) fn failed_lines(path: &Path, trace: Option<&Path>, once: &Once) -> String {
+    let seed = once.seed.map_or_else(String::new, |s| format!(" --seed {s}"));
+    let file = quoted(&shown(path).to_string());
+    let which = format!("{file}{seed}");
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = format!("{stem}{}", seed.replace(" --", "-").replace(' ', "-"));
+    let trace = trace.map(|p| p.display().to_string());
+    let repeat = once.under.line(&format!("run {which}"));
+    format!("  repeat: {repeat}\n{}", once.under.shown(&which, &name, trace.as_deref()))
 }
 
 fn summary(path: &Path, o: &Outcome, wall: f64) {
@@ -114,63 +131,6 @@ fn summary(path: &Path, o: &Outcome, wall: f64) {
             f.message
         );
     }
-}
-
-fn read_trace(path: &Path) -> Result<Vec<Event>, Error> {
-    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    if path.extension().is_some_and(|e| e == "scn") {
-        let options = Options { sink: Sink::Memory(Vec::new()), ..Options::default() };
-        return Ok(runner::run(read(path)?, options).map_err(|e| at(&e))?.trace);
-    }
-    let file = File::open(path).map_err(|e| at(&e))?;
-    let mut events = Vec::new();
-    for (i, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|e| at(&e))?;
-        let event = serde_json::from_str(&line)
-            .map_err(|e| format!("{}, line {}: {e}", path.display(), i + 1))?;
-        events.push(event);
-    }
-    Ok(events)
-}
-
-/// Prints a trace.
-pub(super) fn render(
-    file: &Path,
-    causes_of: Option<u64>,
-    node: Option<u32>,
-) -> Result<bool, Error> {
-    let events = read_trace(file)?;
-    let chosen: Vec<&Event> = match causes_of {
-        Some(seq) if !events.iter().any(|e| e.seq == seq) => {
-            return Err(format!("{}: there is no event {seq} in this trace", file.display()));
-        }
-        Some(seq) => trace::slice(&events, seq),
-        None => events.iter().collect(),
-    };
-    let ours = |e: &&Event| node.is_none_or(|n| e.node == n || e.to == Some(n) || e.node == 0);
-    print_lines(chosen.into_iter().filter(ours).map(trace::render))?;
-    Ok(true)
-}
-
-/// Writes a trace as a page for the browser.
-pub(super) fn page(
-    file: &Path,
-    scenario: Option<&Path>,
-    max_events: usize,
-    out: &Path,
-) -> Result<bool, Error> {
-    let events = read_trace(file)?;
-    // A scenario tells itself; a trace may be shown without one.
-    let source = scenario.or_else(|| file.extension().is_some_and(|e| e == "scn").then_some(file));
-    let text = match source {
-        Some(p) => Some(fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()))?),
-        None => None,
-    };
-    let name = source.unwrap_or(file).file_name().unwrap_or_default().to_string_lossy();
-    let page = render::Page { name: &name, scenario: text.as_deref(), events: &events, max_events };
-    fs::write(out, render::html(&page)).map_err(|e| format!("{}: {e}", out.display()))?;
-    println!("{} events: open {} in a browser", events.len(), out.display());
-    Ok(true)
 }
 
 /// Prints what there is.

@@ -1,34 +1,25 @@
 //! `run --layer turmoil`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use sim::{
     program::NodeClock,
     turmoil::{self, LoadError, Options, Outcome, Plan},
 };
 
-use super::{Error, Under, seconds, show, stopwatch};
+use super::{Error, Once, seconds, show, shown, stopwatch, under::quoted};
 
 /// Runs scenarios on the real agent; true if all pass. A file that was named must be one that
 /// this layer can do; of a folder, those that it cannot are listed with the reason.
-pub(super) fn run(
-    files: &[PathBuf],
-    seed: Option<u64>,
-    events: bool,
-    under: &Under,
-) -> Result<bool, Error> {
-    let program = under.program()?;
+pub(super) fn run(files: &[PathBuf], events: bool, once: &Once) -> Result<bool, Error> {
+    let program = once.under.program()?;
     if program.clock != NodeClock::Monotonic {
         return Err("the turmoil layer has no wall clock to drive nodes by".into());
     }
     let (mut passed, mut failed, mut beyond) = (0, 0, 0);
     for path in &show::expand(files)? {
         let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let text = fs::read_to_string(path).map_err(|e| at(&e))?;
-        let mut plan = match Plan::parse(&text) {
+        let mut plan = match Plan::parse(&show::text(path)?) {
             Ok(plan) => plan,
             Err(e @ LoadError::Unsupported { .. }) if !files.contains(path) => {
                 println!("skip {}: {e}", path.display());
@@ -37,7 +28,7 @@ pub(super) fn run(
             }
             Err(e) => return Err(at(&e)),
         };
-        if let Some(seed) = seed {
+        if let Some(seed) = once.seed {
             plan = plan.with_seed(seed);
         }
         let began = stopwatch();
@@ -53,9 +44,12 @@ pub(super) fn run(
             continue;
         }
         failed += 1;
-        let seed = seed.map_or_else(String::new, |s| format!(" --seed {s}"));
-        let what = format!("run {} --layer turmoil{seed}", path.display());
-        println!("  repeat: {}", under.repeat(&what));
+        let seed = once.seed.map_or_else(String::new, |s| format!(" --seed {s}"));
+        let file = quoted(&shown(path).to_string());
+        let repeat = once.under.line(&format!("run {file} --layer turmoil{seed}"));
+        println!("  repeat: {repeat}");
+        // It has no trace of causes, so no page either.
+        println!("  events: {repeat} --events");
     }
     if passed + failed + beyond > 1 {
         println!("{passed} pass, {failed} fail, {beyond} are not for this layer");

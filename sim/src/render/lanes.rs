@@ -133,6 +133,7 @@ pub(super) fn read(
             | Line::Protocol(_)
             | Line::Keys(_)
             | Line::Cores(_)
+            | Line::Queues(_)
             | Line::At(..)
             | Line::Expect(_) => {}
         }

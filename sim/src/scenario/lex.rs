@@ -89,6 +89,25 @@ impl<'a> Words<'a> {
         if self.is_done() { Ok(()) } else { Err(self.expected("the end of the line")) }
     }
 
+    /// Where the next word is, for [`Words::in_order`].
+    pub(super) fn place(&self) -> usize {
+        self.at
+    }
+
+    /// No word of `order` may follow: each was looked for in its turn, from place `first` on.
+    /// Whoever wrote one too late, or twice, is told so.
+    pub(super) fn in_order(&self, first: usize, order: &[&str]) -> Result<(), ParseError> {
+        let word = self.peek();
+        let Some(turn) = order.iter().position(|w| *w == word) else { return Ok(()) };
+        let taken = self.words.get(first..self.at).unwrap_or_default();
+        let later = order.iter().skip(turn).find(|w| taken.iter().any(|t| t.1 == **w));
+        Err(match later {
+            None => return Ok(()),
+            Some(w) if *w == word => self.expected(&format!("`{word}` only once")),
+            Some(later) => self.expected(&format!("`{word}` before `{later}`, not after it")),
+        })
+    }
+
     /// The error at the next word.
     pub(super) fn expected(&self, what: &str) -> ParseError {
         let (column, found) = match self.words.get(self.at) {

@@ -70,6 +70,8 @@ pub enum Line {
     Keys(Vec<KeyNo>),
     /// All processes share so many cores.
     Cores(u32),
+    /// In each node so many datagrams and so many events can wait to be taken.
+    Queues(u32),
     /// Something happens.
     At(Time, Action),
     /// Something must be true.
@@ -320,8 +322,16 @@ pub enum Expect {
     Sometimes(Goal),
 }
 
+/// The text in the bytes of a scenario's file.
+///
+/// # Errors
+/// [`ParseError`] with the place of the first byte that is not UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
+    parse::decode(bytes)
+}
+
 impl Scenario {
-    /// Parses and checks a whole file.
+    /// Parses and checks a whole file. A byte order mark before it is passed over.
     ///
     /// # Errors
     /// [`ParseError`] with line, column and what was expected there.

@@ -1,11 +1,11 @@
 //! Text to scenario: the file, set-up lines and expectations. Steps are in `steps`.
 
-use quorate_core::MAX_VOTERS;
+use quorate_core::{Limits, MAX_VOTERS};
 
 use super::{
     Action, ClockLine, Cluster, Condition, Direction, Expect, Held, Line, LinkLine, LinkSettings,
     MAX_LINES, MAX_NODES, ProtocolLine, Scenario, ServerLine, Viewers,
-    goals::Goal,
+    goals::{self, GOALS, Goal},
     hostile,
     lex::{self, Words},
     steps,
@@ -30,8 +30,29 @@ fn instead(w: &str) -> String {
     if w.is_empty() { ", found the end of the line".into() } else { format!(", found `{w}`") }
 }
 
+/// The text in the bytes of a file.
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
+    let e = match std::str::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(e) => e,
+    };
+    let (good, bad) = bytes.split_at(e.valid_up_to());
+    let good = std::str::from_utf8(good).unwrap_or_default();
+    let line = good.rsplit('\n').next().unwrap_or_default();
+    Err(ParseError {
+        line: good.matches('\n').count() + 1,
+        column: line.strip_prefix(BOM).unwrap_or(line).chars().count() + 1,
+        expected: format!("UTF-8 (at byte {} of the file)", good.len() + 1),
+        found: bad.first().map_or_else(String::new, |b| format!("\\x{b:02x}")),
+    })
+}
+
+/// Some editors put it before the first line of a UTF-8 file. It says nothing.
+const BOM: char = '\u{feff}';
+
 /// A whole file.
 pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let mut about = Vec::new();
     let mut cluster = None;
     let mut lines: Vec<Line> = Vec::new();
@@ -125,7 +146,7 @@ impl Line {
     /// Every set of nodes that the line names.
     pub fn node_sets(&self) -> Vec<&NodeSet> {
         match self {
-            Self::Net(_) | Self::Keys(_) | Self::Cores(_) => vec![],
+            Self::Net(_) | Self::Keys(_) | Self::Cores(_) | Self::Queues(_) => vec![],
             Self::Link(l) => vec![&l.from, &l.to],
             Self::Clock(c) => vec![&c.nodes],
             Self::Server(s) => vec![&s.nodes],
@@ -164,6 +185,7 @@ impl Expect {
 fn cluster_line(w: &mut Words<'_>) -> Result<Cluster, ParseError> {
     w.need("cluster")?;
     let nodes = small(w.number(1, u64::from(MAX_NODES))?);
+    let first = w.place();
     let mut c = Cluster { nodes, servers: 0, expect: None, seed: 1 };
     if w.take("servers") {
         c.servers = small(w.number(0, u64::from(nodes))?);
@@ -178,6 +200,7 @@ fn cluster_line(w: &mut Words<'_>) -> Result<Cluster, ParseError> {
     if w.take("seed") {
         c.seed = w.number(0, u64::MAX)?;
     }
+    w.in_order(first, &["servers", "expect", "seed"])?;
     Ok(c)
 }
 
@@ -189,13 +212,13 @@ pub(super) fn small(n: u64) -> u32 {
 fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
     let first = w.peek();
     match first {
-        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "cores" | "at" | "within"
-        | "for" | "never" | "sometimes" => {
+        "net" | "link" | "clock" | "server" | "protocol" | "keys" | "cores" | "queues" | "at"
+        | "within" | "for" | "never" | "sometimes" => {
             w.skip();
         }
         _ => {
-            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `cores`, `at`, \
-                        `within`, `for`, `never` or `sometimes`";
+            let what = "`net`, `link`, `clock`, `server`, `protocol`, `keys`, `cores`, \
+                        `queues`, `at`, `within`, `for`, `never` or `sometimes`";
             return Err(w.expected(what));
         }
     }
@@ -207,13 +230,12 @@ fn line(w: &mut Words<'_>) -> Result<Line, ParseError> {
         "protocol" => Line::Protocol(ProtocolLine { nodes: nodes(w)?, range: versions(w)? }),
         "keys" => Line::Keys(hostile::keys(w)?),
         "cores" => Line::Cores(small(w.number(1, 1_000)?)),
+        "queues" => Line::Queues(small(w.number(Limits::QUEUE_MIN as u64, 65_536)?)),
         "at" => Line::At(w.time()?, steps::action(w)?),
         "within" => Line::Expect(Expect::Within(w.positive_time()?, condition(w)?)),
         "for" => Line::Expect(lasting(w)?),
         "never" => Line::Expect(never(w)?),
-        _ => Line::Expect(Expect::Sometimes(
-            w.value("a goal (`sim list --words` names them) or a counter", Goal::by_name)?,
-        )),
+        _ => Line::Expect(Expect::Sometimes(goal(w, &[])?)),
     })
 }
 
@@ -225,8 +247,24 @@ fn never(w: &mut Words<'_>) -> Result<Expect, ParseError> {
     if w.take("quorum") {
         return Ok(Expect::NeverQuorum);
     }
-    let what = "`false-failed`, `quorum`, a goal or a counter";
-    Ok(Expect::Never(w.value(what, Goal::by_name)?))
+    Ok(Expect::Never(goal(w, &["false-failed"])?))
+}
+
+/// A goal or a counter; `also` may stand there, too.
+fn goal(w: &mut Words<'_>, also: &[&str]) -> Result<Goal, ParseError> {
+    if let Some(goal) = Goal::by_name(w.peek()) {
+        w.skip();
+        return Ok(goal);
+    }
+    let said = |all: &[String]| all.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    let known = also.iter().map(|a| (*a).to_owned());
+    let known: Vec<String> = known.chain(GOALS.iter().map(|g| g.0.to_owned())).collect();
+    let near = goals::near(w.peek(), known.iter().cloned());
+    Err(w.expected(&if near.is_empty() {
+        format!("a goal ({}) or a counter such as `drop-key`", said(&known))
+    } else {
+        format!("a goal or a counter such as {}", said(&near))
+    }))
 }
 
 /// `n4 expect 5`, `n4 bootstrap`, or `n4` alone: no expect.

@@ -43,6 +43,7 @@ impl fmt::Display for Line {
                 print_keys(f, keys)
             }
             Self::Cores(n) => write!(f, "cores {n}"),
+            Self::Queues(n) => write!(f, "queues {n}"),
             Self::At(t, a) => write!(f, "at {t} {a}"),
             Self::Expect(e) => write!(f, "{e}"),
         }

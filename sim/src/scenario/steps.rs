@@ -115,7 +115,7 @@ fn partition(w: &mut Words<'_>) -> Result<Action, ParseError> {
 }
 
 fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError> {
-    let mut o = StartOptions::default();
+    let (mut o, first) = (StartOptions::default(), w.place());
     if restart {
         o.fresh = w.take("fresh");
         if w.take("at") {
@@ -135,6 +135,8 @@ fn options(w: &mut Words<'_>, restart: bool) -> Result<StartOptions, ParseError>
     if w.take("keys") {
         o.keys = hostile::keys(w)?;
     }
+    let order = ["fresh", "at", "protocol", "as", "join", "keys"];
+    w.in_order(first, if restart { &order } else { &order[2..] })?;
     Ok(o)
 }
 

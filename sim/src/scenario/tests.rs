@@ -224,6 +224,7 @@ fn line() -> impl Strategy<Value = Line> {
             .prop_map(|(nodes, range)| Line::Protocol(ProtocolLine { nodes, range })),
         1 => keys(1).prop_map(Line::Keys),
         1 => (1u32..=1_000).prop_map(Line::Cores),
+        1 => (4u32..=65_536).prop_map(Line::Queues),
         6 => (time(), action()).prop_map(|(t, a)| Line::At(t, a)),
         2 => expect().prop_map(Line::Expect),
     ]
@@ -320,6 +321,95 @@ fn errors_name_the_place_and_what_was_expected() {
         let error = Scenario::parse(text).unwrap_err().to_string();
         assert!(error.starts_with(start), "{text:?}: {error}");
     }
+}
+
+#[test]
+fn words_in_another_order_are_named() {
+    assert!(Scenario::parse("cluster 3 servers 2 expect 2 seed 7\nat 1s heal\n").is_ok());
+    let restart = "cluster 3\nat 2s restart n1 ";
+    for (text, error) in [
+        (
+            "cluster 3 seed 7 servers 2".to_owned(),
+            "line 1, column 18: expected `servers` before `seed`, not after it, found `servers`",
+        ),
+        (
+            "cluster 3 servers 2 seed 7 expect 2".to_owned(),
+            "line 1, column 28: expected `expect` before `seed`, not after it, found `expect`",
+        ),
+        (
+            "cluster 3 servers 2 expect 2 servers 3".to_owned(),
+            "line 1, column 30: expected `servers` only once, found `servers`",
+        ),
+        (
+            format!("{restart}join n2 fresh"),
+            "line 2, column 26: expected `fresh` before `join`, not after it, found `fresh`",
+        ),
+        (
+            format!("{restart}as n3 at new-address"),
+            "line 2, column 24: expected `at` before `as`, not after it, found `at`",
+        ),
+        (
+            format!("{restart}keys k1 protocol 1..1"),
+            "line 2, column 26: expected `protocol` before `keys`, not after it, found `protocol`",
+        ),
+        (
+            format!("{restart}at new-address at new-address"),
+            "line 2, column 33: expected `at` only once, found `at`",
+        ),
+        (
+            "cluster 3\nat 2s start n4 join n2 as n1".to_owned(),
+            "line 2, column 24: expected `as` before `join`, not after it, found `as`",
+        ),
+        (
+            "cluster 3\nat 2s start n4 join n2 fresh".to_owned(),
+            "line 2, column 24: expected the end of the line, found `fresh`",
+        ),
+    ] {
+        assert_eq!(Scenario::parse(&text).unwrap_err().to_string(), error, "{text:?}");
+    }
+}
+
+#[test]
+fn an_unknown_goal_is_answered_with_what_is_near_or_with_all() {
+    let error =
+        |line: &str| Scenario::parse(&format!("cluster 3\n{line}")).unwrap_err().to_string();
+    for (line, near) in [
+        ("sometimes refutatoin", "expected a goal or a counter such as `refutation`"),
+        ("sometimes stream_falback", "expected a goal or a counter such as `stream-fallback`,"),
+        ("never drop_kay", "expected a goal or a counter such as `drop-key`,"),
+        ("never false-faild", "expected a goal or a counter such as `false-failed`,"),
+    ] {
+        assert!(error(line).contains(near), "{line}: {}", error(line));
+    }
+    for (line, others) in [("sometimes", 1), ("sometimes luck", 2), ("never luck", 3)] {
+        let error = error(line);
+        assert!(GOALS.iter().all(|(name, ..)| error.contains(&format!("`{name}`"))), "{error}");
+        // A counter, the word itself, and what only `never` takes.
+        assert_eq!(error.matches('`').count(), 2 * (GOALS.len() + others), "{error}");
+    }
+    assert!(error("never luck").contains("(`false-failed`, "));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let error = |bytes: &[u8]| decode(bytes).unwrap_err().to_string();
+    let expected = r"line 2, column 4: expected UTF-8 (at byte 15 of the file), found `\xe9`";
+    assert_eq!(error(b"cluster 3\n# \xc3\xa9\xe9 is not\n"), expected);
+    // UTF-16, as some editors write it.
+    assert!(error(b"\xff\xfec\0l\0").starts_with("line 1, column 1: expected UTF-8 (at byte 1 "));
+    let expected = r"line 1, column 3: expected UTF-8 (at byte 6 of the file), found `\xff`";
+    assert_eq!(error(b"\xef\xbb\xbf# \xff"), expected);
+    assert_eq!(decode("cluster 3 # é".as_bytes()), Ok("cluster 3 # é"));
+}
+
+#[test]
+fn a_byte_order_mark_says_nothing() {
+    let plain = "# About\ncluster 3 seed 2\nat 1s heal\n";
+    assert_eq!(Scenario::parse(&format!("\u{feff}{plain}")), Scenario::parse(plain));
+    let error = Scenario::parse("\u{feff}clutser 3").unwrap_err();
+    assert_eq!((error.line, error.column, error.found.as_str()), (1, 1, "clutser"));
+    // Anywhere else it is a letter like any other.
+    assert!(Scenario::parse("cluster 3\n\u{feff}at 1s heal\n").is_err());
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub const VOCABULARY: &[(&str, &str)] = &[
     ("protocol n5 1..1", "speaks only these protocol versions, as an older program does"),
     ("keys k1", "all packets and streams are sealed; several: the first one seals"),
     ("cores 2", "all processes wait in one line for so many cores; what they do takes time"),
+    ("queues 4", "so many datagrams and so many events wait in a node; what is more is dropped"),
     ("at 0s join all via n1", "each joins n1; tried again until it works"),
     ("at 5s partition n1 n2 | n3 n4 n5", "groups; who is in none reaches all"),
     ("at 6s cut n1 -> n2", "nothing passes until mend or heal; <-> both ways"),

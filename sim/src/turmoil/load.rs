@@ -126,6 +126,7 @@ fn check(line: &Line) -> Result<(), &'static str> {
         Line::Clock(c) => clock(c),
         Line::Keys(_) => Err("its agents are sealed by `--sealed` only"),
         Line::Cores(_) => Err("the processor cannot be made scarce"),
+        Line::Queues(_) => Err("its agents have the queues of a release"),
         Line::Server(_) => Err("its agents are all told the same"),
         Line::Protocol(_) => Err(ONE_PROTOCOL),
         Line::At(_, a) => action(a),

@@ -163,7 +163,7 @@ impl Outcome {
     fn fail(&mut self, check: impl Into<String>, node: u32, t: u64, message: impl Into<String>) {
         if self.failures.len() < FAILURES {
             let (check, message) = (check.into(), message.into());
-            self.failures.push(Failure { check, t, node, message, cause: 0 });
+            self.failures.push(Failure { check, t, node, message, cause: 0, place: None });
         }
     }
 }

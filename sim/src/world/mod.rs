@@ -35,7 +35,7 @@ use quorate_core::{
 
 use crate::{
     corpus::Recorder,
-    invariants::{Checker, Seen, Violation},
+    invariants::{Checker, Invariant, Seen, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
     program::Program,
@@ -95,7 +95,7 @@ pub enum LoadError {
 /// What was broken, where and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// An invariant's name, or the kind of the expectation: equal means the same failure.
+    /// An invariant's name, or the kind of the expectation.
     pub check: String,
     /// Virtual time, nanoseconds.
     pub t: u64,
@@ -105,6 +105,20 @@ pub struct Failure {
     pub message: String,
     /// `seq` of the event that led to it, to slice the trace.
     pub cause: u64,
+    /// Where in the code it panicked, if it did and that is known: file, line and column.
+    pub place: Option<String>,
+}
+
+impl Failure {
+    /// Is it the same failure? The same check is broken; of two panics, at the same place, or
+    /// with the same words if the place is not known (numbers differ from run to run).
+    pub fn is_like(&self, other: &Self) -> bool {
+        let words = |f: &Self| f.message.replace(|c: char| c.is_ascii_digit(), "");
+        let panicked = self.check == Invariant::S10.name();
+        self.check == other.check
+            && self.place == other.place
+            && (!panicked || self.place.is_some() || words(self) == words(other))
+    }
 }
 
 /// What a run measured.
@@ -270,7 +284,7 @@ impl World {
             recorder: options.recorder,
             tuning: Arc::new(options.program.tuning.clone()),
             program: options.program,
-            limits: Arc::new(Limits { room: highest as usize, ..options.limits }),
+            limits: Arc::new(limits(&scenario, options.limits)),
             stop_at_failure: options.stop_at_failure,
             scenario,
         };
@@ -302,7 +316,11 @@ impl World {
                     }
                     self.queue.plan(t.as_nanos(), Plan::Line(i as u32));
                 }
-                Line::Server(_) | Line::Protocol(_) | Line::Keys(_) | Line::Expect(_) => {}
+                Line::Server(_)
+                | Line::Protocol(_)
+                | Line::Keys(_)
+                | Line::Queues(_)
+                | Line::Expect(_) => {}
             }
         }
         self.scenario.lines = lines;
@@ -422,7 +440,7 @@ impl World {
         let cause = self.say(h, Kind::Violation, || format!("{check}: {message}"));
         if self.failures.len() < Self::FAILURES {
             let (t, node) = (self.now, h as u32);
-            self.failures.push(Failure { check, t, node, message, cause });
+            self.failures.push(Failure { check, t, node, message, cause, place: None });
         }
     }
 
@@ -458,6 +476,17 @@ impl World {
             self.measures.node_ns += u128::from(self.now.saturating_sub(host.started_at));
         }
     }
+}
+
+/// The caps of every node: as asked for, with room for all, and the queues of the scenario.
+fn limits(scenario: &Scenario, asked: Limits) -> Limits {
+    let mut limits = Limits { room: scenario.highest_node() as usize, ..asked };
+    for line in &scenario.lines {
+        if let Line::Queues(n) = line {
+            (limits.transmits, limits.events) = (*n as usize, *n as usize);
+        }
+    }
+    limits
 }
 
 /// `n3`: always a valid name.

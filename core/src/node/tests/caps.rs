@@ -51,6 +51,16 @@ fn who_makes_members_up_does_not_keep_real_ones_out() {
 }
 
 #[test]
+fn queues_may_be_short_but_not_shorter() {
+    let few = Limits::QUEUE_MIN;
+    let check = |transmits, events| {
+        let w = limited(2, |l| (l.transmits, l.events) = (transmits, events));
+        w.hosts[0].node.cfg.check().is_ok()
+    };
+    assert!(check(few, few) && !check(few - 1, few) && !check(few, few - 1));
+}
+
+#[test]
 fn strangers_leave_streams_for_members() {
     let mut w = World::joined(2);
     let accepted = |w: &mut World, n: u64, from: usize| {

@@ -116,6 +116,33 @@ pub(super) fn an_ack_counts_for_the_probe_whose_cookie_it_has() {
     assert_eq!(count(&w, Counter::StrayReply), 4);
 }
 
+#[test]
+fn probes_that_a_stream_rescued_are_counted_apart() {
+    use crate::node::degraded::Path::{Packet, Stream};
+    let mut w = resting(4, true);
+    // Whether it was late, whether a watch broke before, how the answer came: what is counted.
+    for (late, watched, path, counts) in [
+        (true, false, Stream, (1, 1)),
+        (true, false, Packet, (2, 1)),
+        (false, false, Packet, (2, 1)),
+        // That is how a look after a broken watch is answered: it rescues nothing.
+        (true, true, Stream, (2, 1)),
+    ] {
+        let (now, node) = (w.now, &mut w.hosts[0].node);
+        let cookie = node.start_probe(now, id(3), Kind::Verify).unwrap();
+        match (late, watched) {
+            (true, true) => node.probe_watched(now, cookie),
+            (true, false) => node.on_probe_late(now, cookie),
+            (false, _) => {}
+        }
+        let version = node.table.get(id(3)).unwrap().record.version;
+        node.on_ack(now, addr(3), wire::Ack { cookie, version, root: 0 }, path, None);
+        assert!(!w.hosts[0].node.is_probed(id(3)));
+        let counted = (count(&w, Counter::ProbesRescued), count(&w, Counter::ProbesByStream));
+        assert_eq!(counted, counts, "late {late}, watched {watched}, {path:?}");
+    }
+}
+
 /// What left last before the process was stopped is still unanswered.
 #[test]
 pub(super) fn who_was_stopped_blames_nobody() {

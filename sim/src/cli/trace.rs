@@ -1,0 +1,120 @@
+//! `render`: a trace, or the run of a scenario, as lines, as JSON lines, as a page.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::Path,
+};
+
+use sim::{
+    Scenario,
+    aim::Aim,
+    render, runner,
+    trace::{self, Event},
+};
+
+use super::{Error, Once, out::print_lines, show};
+
+/// What is shown.
+pub(super) struct Run {
+    /// What it is called: a file, or a seed.
+    name: String,
+    /// The scenario, if it is known.
+    text: Option<String>,
+    events: Vec<Event>,
+}
+
+/// Reads a trace, or runs a scenario, just as `run` and `sweep` do.
+pub(super) fn read(file: Option<&Path>, aim: Aim, once: &Once) -> Result<Run, Error> {
+    let Some(path) = file else {
+        let seed = once.seed.unwrap_or_default();
+        let scenario = aim.draw(seed);
+        let text = scenario.to_string();
+        return run(format!("seed {seed}{}", aim.flag()), text, scenario, once);
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if path.extension().is_none_or(|e| e != "scn") {
+        let flags = once.flags();
+        if !flags.is_empty() {
+            let at = path.display();
+            return Err(format!("{at}: a trace is shown as it was written, not with{flags}"));
+        }
+        return Ok(Run { name, text: None, events: events_of(path)? });
+    }
+    let mut scenario = show::read(path)?;
+    let Some(seed) = once.seed else {
+        return run(name, show::text(path)?, scenario, once);
+    };
+    scenario.cluster.seed = seed;
+    run(format!("{name}, seed {seed}"), scenario.to_string(), scenario, once)
+}
+
+fn run(name: String, text: String, scenario: Scenario, once: &Once) -> Result<Run, Error> {
+    super::find::silence_panics();
+    let outcome =
+        runner::traced(scenario, once.under.program()?).map_err(|e| format!("{name}: {e}"))?;
+    Ok(Run { name, text: Some(text), events: outcome.trace })
+}
+
+fn events_of(path: &Path) -> Result<Vec<Event>, Error> {
+    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let file = File::open(path).map_err(|e| at(&e))?;
+    let mut events = Vec::new();
+    for (i, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|e| at(&e))?;
+        let event = serde_json::from_str(&line)
+            .map_err(|e| format!("{}, line {}: {e}", path.display(), i + 1))?;
+        events.push(event);
+    }
+    Ok(events)
+}
+
+/// Prints the events.
+pub(super) fn print(run: &Run, causes_of: Option<u64>, node: Option<u32>) -> Result<bool, Error> {
+    let events = &run.events;
+    let chosen: Vec<&Event> = match causes_of {
+        Some(seq) if !events.iter().any(|e| e.seq == seq) => {
+            return Err(format!("{}: there is no event {seq} in this trace", run.name));
+        }
+        Some(seq) => trace::slice(events, seq),
+        None => events.iter().collect(),
+    };
+    let ours = |e: &&Event| node.is_none_or(|n| e.node == n || e.to == Some(n) || e.node == 0);
+    print_lines(chosen.into_iter().filter(ours).map(trace::render))?;
+    Ok(true)
+}
+
+/// Writes the events as JSON lines.
+pub(super) fn write(run: &Run, out: &Path) -> Result<bool, Error> {
+    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", out.display());
+    let mut file = BufWriter::new(File::create(out).map_err(|e| at(&e))?);
+    for event in &run.events {
+        serde_json::to_writer(&mut file, event).map_err(|e| at(&e))?;
+        file.write_all(b"\n").map_err(|e| at(&e))?;
+    }
+    file.flush().map_err(|e| at(&e))?;
+    println!("{} events: written to {}", run.events.len(), out.display());
+    Ok(true)
+}
+
+/// Writes a page for the browser.
+pub(super) fn page(
+    run: &Run,
+    scenario: Option<&Path>,
+    max_events: usize,
+    out: &Path,
+) -> Result<bool, Error> {
+    // A scenario tells itself; a trace may be shown without one.
+    let (name, text) = match scenario {
+        Some(p) => {
+            let name = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (name, Some(show::text(p)?))
+        }
+        None => (run.name.clone(), run.text.clone()),
+    };
+    let events = &run.events;
+    let page = render::Page { name: &name, scenario: text.as_deref(), events, max_events };
+    fs::write(out, render::html(&page)).map_err(|e| format!("{}: {e}", out.display()))?;
+    println!("{} events: open {} in a browser", run.events.len(), out.display());
+    Ok(true)
+}
