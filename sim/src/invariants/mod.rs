@@ -16,7 +16,7 @@ mod user;
 
 use std::{collections::BTreeMap, fmt};
 
-pub use outputs::{OUTPUTS_MAX, outputs, own_claims, sealed, streams};
+pub use outputs::{OUTPUTS_MAX, held, outputs, own_claims, sealed};
 use quorate_core::{Limits, NodeId, State, Version};
 pub use quorum::Quorums;
 pub use user::{EventKey, Events};

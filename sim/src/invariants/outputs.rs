@@ -25,13 +25,19 @@ pub fn outputs(limits: &Limits, datagrams: usize, largest: usize) -> Result<(), 
     Ok(())
 }
 
-/// Checks that a node holds no stream that its kernel has closed.
+/// Checks what a node holds: no stream that its kernel has closed, and no more than its caps.
 ///
 /// # Errors
 /// S8.
-pub fn streams(held: usize, open: usize) -> Result<(), Violation> {
-    if held > open {
-        return broken(Invariant::S8, format!("{held} streams held, {open} are open"));
+pub fn held(limits: &Limits, streams: usize, open: usize, claims: usize) -> Result<(), Violation> {
+    if streams > open {
+        return broken(Invariant::S8, format!("{streams} streams held, {open} are open"));
+    }
+    if streams > limits.streams {
+        return broken(Invariant::S8, format!("{streams} streams of {} held", limits.streams));
+    }
+    if claims > limits.queued_claims {
+        return broken(Invariant::S8, format!("{claims} claims of {} wait", limits.queued_claims));
     }
     Ok(())
 }

@@ -198,6 +198,9 @@ fn s8_caps_and_s9_what_is_sealed() {
     sealed(true, false).unwrap();
     caught(outputs(&limits, 10_000, 100), Invariant::S8);
     outputs(&limits, 10, 1400).unwrap();
-    caught(streams(3, 2), Invariant::S8);
-    streams(2, 3).unwrap();
+    let limits = Limits { streams: 5, queued_claims: 7, ..limits };
+    for (streams, open, claims) in [(3, 2, 0), (6, 9, 0), (0, 0, 8)] {
+        caught(held(&limits, streams, open, claims), Invariant::S8);
+    }
+    held(&limits, 5, 5, 7).unwrap();
 }

@@ -95,25 +95,12 @@ const NEAR: usize = 3;
 
 /// Of `known` and all counters, the few that somebody may have meant with `word`, nearest first.
 pub(super) fn near(word: &str, known: impl Iterator<Item = String>) -> Vec<String> {
-    let word: Vec<char> = word.chars().take(64).collect();
+    // `_` is as good as `-`.
+    let word: String = word.chars().take(64).collect::<String>().replace('_', "-");
     let counters = Counter::ALL.iter().map(|c| Goal::Counted(*c).name());
-    let most = NEAR.min(word.len() / 3);
-    let steps = known.chain(counters).map(|name| (steps(&word, &name), name));
+    let most = NEAR.min(word.chars().count() / 3);
+    let steps = known.chain(counters).map(|name| (strsim::levenshtein(&word, &name), name));
     let mut near: Vec<_> = steps.filter(|x| x.0 <= most).collect();
     near.sort();
     near.into_iter().map(|x| x.1).take(3).collect()
-}
-
-/// Levenshtein's distance; `_` is as good as `-`.
-fn steps(a: &[char], b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=a.len()).collect();
-    for (i, y) in b.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, x) in a.iter().enumerate() {
-            let same = *x == y || (*x == '_' && y == '-');
-            let cost = (corner + usize::from(!same)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = std::mem::replace(&mut row[j + 1], cost);
-        }
-    }
-    row[a.len()]
 }

@@ -325,7 +325,8 @@ impl World {
         }
         let checked = invariants::outputs(&self.limits, datagrams, largest);
         self.check(h, checked);
-        let checked = invariants::streams(node.open_streams(), self.hosts[h].streams.len());
+        let (held, open) = (node.open_streams(), self.hosts[h].streams.len());
+        let checked = invariants::held(&self.limits, held, open, node.stats().queued_claims);
         self.check(h, checked);
         self.checks_events(h, &node);
         let revision = node.revision();
