@@ -21,6 +21,7 @@ mod hostile;
 pub mod invariants;
 pub mod keyed;
 pub mod network;
+mod paths;
 mod pool;
 pub mod program;
 pub mod regress;

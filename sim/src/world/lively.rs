@@ -320,7 +320,7 @@ impl World {
             if !self.lively.forged {
                 stays(Invariant::L3, a, b, &held, calm.min(self.now - since))?;
             }
-            let since = since.max(self.fair_since(x, y));
+            let since = since.max(self.paths.fair_since(self.now, &self.network, pair));
             stays(Invariant::L4, a, b, &held, self.now - since)?;
         }
         Ok(())
