@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aim;
+pub mod checks;
 pub mod clock;
 pub mod compare;
 pub mod constants;

@@ -21,6 +21,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    checks::check_of,
     keyed::{Keyed, Purpose},
     scenario::{Action, Expect, Goal, Line, Scenario, StartOptions},
     world::host::Process,
@@ -315,7 +316,7 @@ impl<'a> Runner<'a> {
             let met = |g: &Goal| self.outcome.goals.contains(g);
             let same = |g: &&Goal| g.counter().is_some() && g.counter() == goal.counter();
             if !met(goal) && !self.outcome.goals.iter().any(|g| same(&g)) {
-                let check = format!("sometimes-{}", goal.name());
+                let check = check_of(&Expect::Sometimes(*goal));
                 self.outcome.fail(check, 0, self.now, "the run never met it");
             }
         }
