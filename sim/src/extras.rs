@@ -33,14 +33,22 @@ struct Extras<'a> {
     /// The highest number so far.
     nodes: u32,
     calm: Time,
+    /// Nobody else surely runs in the calm, and its disk may be unreadable.
+    last: Option<u32>,
     lines: &'a mut Vec<Line>,
 }
 
 /// Adds to a scenario of `nodes` nodes, `first` of them from its start; `calm`: when all works
-/// again.
-pub(crate) fn add(seed: u64, (first, nodes): (u32, u32), calm: Time, lines: &mut Vec<Line>) {
+/// again; `last`: who alone surely runs then, with a disk that may be unreadable.
+pub(crate) fn add(
+    seed: u64,
+    (first, nodes): (u32, u32),
+    calm: Time,
+    last: Option<u32>,
+    lines: &mut Vec<Line>,
+) {
     let draws = Draws::new(seed, Purpose::Extra, 0);
-    let mut s = Extras { draws, first, nodes, calm, lines };
+    let mut s = Extras { draws, first, nodes, calm, last, lines };
     if s.draws.percent(35) {
         s.most();
     }
@@ -141,7 +149,8 @@ impl Extras<'_> {
         let last = self.lines.iter().position(looked).unwrap_or(self.lines.len());
         let nodes = NodeSet::one(old);
         let join = Some(NodeSet::of((1..new).filter(|n| *n != old)));
-        let options = StartOptions { join, ..StartOptions::default() };
+        let fresh = self.last == Some(old);
+        let options = StartOptions { fresh, join, ..StartOptions::default() };
         self.lines.insert(last, Line::At(at, Action::Restart { nodes, options }));
     }
 

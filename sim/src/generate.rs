@@ -205,6 +205,8 @@ struct Sketch {
     down: Vec<bool>,
     /// The disk may be unreadable: a restart may be refused.
     unsure: Vec<bool>,
+    /// The process may have ended since then.
+    ended: Vec<bool>,
     /// It may know nobody (started late) or has left: it does not go back by itself.
     alone: Vec<bool>,
     /// Members were replaced or declared gone: somebody may know nobody that is still there.
@@ -257,7 +259,7 @@ impl Sketch {
     }
 
     fn lose(&mut self, n: u32, action: Action) {
-        self.down[n as usize] = true;
+        (self.down[n as usize], self.ended[n as usize]) = (true, true);
         self.step(action);
     }
 
@@ -277,6 +279,7 @@ impl Sketch {
             self.later(wait);
             self.down[n as usize] = false;
             self.unsure[n as usize] &= !options.fresh;
+            self.ended[n as usize] = self.unsure[n as usize];
             self.step(Action::Restart { nodes: NodeSet::one(n), options });
         }
     }
@@ -294,6 +297,32 @@ impl Sketch {
             self.step(if loud { Action::Crash { nodes } } else { Action::Poweroff { nodes } });
         }
         there
+    }
+
+    /// Does it surely run in the calm, where it is there?
+    fn is_there(&self, n: u32) -> bool {
+        !self.unsure[n as usize] || !self.ended[n as usize]
+    }
+
+    /// Without somebody who surely runs, what must hold in the calm is seen by nobody: then one of
+    /// the dead is started after all, with an empty disk if its own may be unreadable.
+    fn bring_back(&mut self, there: &mut Vec<u32>) {
+        if there.iter().any(|n| self.is_there(*n)) {
+            return;
+        }
+        let sure = (1..=self.nodes).find(|n| !self.unsure[*n as usize]);
+        let dead = || (1..=self.nodes).find(|n| !there.contains(n));
+        let n = sure.or_else(dead).unwrap_or(1);
+        if !there.contains(&n) {
+            there.push(n);
+        }
+        self.down[n as usize] = true;
+        if self.unsure[n as usize] {
+            let options =
+                StartOptions { fresh: true, join: Some(self.others(n)), ..Default::default() };
+            (self.down[n as usize], self.unsure[n as usize], self.forgets) = (false, false, true);
+            self.step(Action::Restart { nodes: NodeSet::one(n), options });
+        }
     }
 
     /// Everything works again, and whoever is there must know of whom is not.
@@ -314,7 +343,8 @@ impl Sketch {
         };
         let (from, to, direction) = (NodeSet::All, NodeSet::All, Direction::OneWay);
         self.step(Action::Link(LinkLine { from, direction, to, settings }));
-        let there = self.last_deaths();
+        let mut there = self.last_deaths();
+        self.bring_back(&mut there);
         for &n in &there {
             if self.down[n as usize] {
                 let join = self.is_alone(n).then(|| self.others(n));
@@ -331,6 +361,8 @@ impl Sketch {
         self.at_ms += CALM.as_nanos() / 1_000_000;
         self.step(Action::Heal);
         let calm = self.lines.len();
+        let mut running = there.iter().copied().filter(|n| self.is_there(*n));
+        let last = running.next().filter(|n| running.next().is_none() && self.unsure[*n as usize]);
         let sure: Vec<u32> = there.into_iter().filter(|n| !self.unsure[*n as usize]).collect();
         if !sure.is_empty() {
             self.lines.push(Line::Expect(Expect::For {
@@ -343,7 +375,7 @@ impl Sketch {
         }
         self.talk(calm, &sure);
         let numbers = (self.first, self.nodes);
-        extras::add(self.seed, numbers, calm_from, &mut self.lines);
+        extras::add(self.seed, numbers, calm_from, last, &mut self.lines);
     }
 
     /// In some scenarios applications talk: in the chaos, where no event may be told twice, and
@@ -397,6 +429,7 @@ pub fn generate(seed: u64) -> Scenario {
         lines: Vec::new(),
         down: vec![false; room],
         unsure: vec![false; room],
+        ended: vec![false; room],
         alone: vec![false; room],
         forgets: false,
         strangers: Vec::new(),
@@ -439,6 +472,7 @@ pub fn generate(seed: u64) -> Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{runner, world::Options};
 
     #[test]
     fn what_is_drawn_is_valid_and_the_same_each_time() {
@@ -446,6 +480,16 @@ mod tests {
             let s = generate(seed);
             assert_eq!(s, generate(seed));
             assert_eq!(Scenario::parse(&s.to_string()), Ok(s), "seed {seed}");
+        }
+    }
+
+    /// Of these all were dead in the end, or had disks that could not be read.
+    #[test]
+    fn somebody_is_there_in_every_calm() {
+        for seed in [126, 516, 926, 1441] {
+            let scenario = generate(seed);
+            let failures = runner::run(scenario, Options::default()).unwrap().failures;
+            assert_eq!(failures, [], "seed {seed}");
         }
     }
 

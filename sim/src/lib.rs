@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aim;
+pub mod checks;
 pub mod clock;
 pub mod compare;
 pub mod constants;
@@ -21,6 +22,7 @@ mod hostile;
 pub mod invariants;
 pub mod keyed;
 pub mod network;
+mod paths;
 mod pool;
 pub mod program;
 pub mod regress;

@@ -524,6 +524,18 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_does_not_become_one_that_nobody_sees() {
+        let text = "cluster 4 seed 5\nat 0s join all via n1\nat 20s heal\n\
+            for 20s n2 failed everywhere\n";
+        let s = Scenario::parse(text).unwrap();
+        let small = shrink(s, &Program::default(), 500, |_| {}).unwrap();
+        assert_eq!(small.failure.check, "for-failed");
+        // Without n1 there is nobody but n2.
+        let (nodes, message) = (small.scenario.cluster.nodes, small.failure.message);
+        assert!(nodes == 2 && message.contains("n2 is "), "{nodes} nodes: {message}");
+    }
+
+    #[test]
     fn what_does_not_fail_is_not_shrunk() {
         let s = Scenario::parse("cluster 1\nat 1s heal\n").unwrap();
         assert!(shrink(s, &Program::default(), 10, |_| {}).is_none());

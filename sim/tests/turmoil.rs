@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use sim::{
+    checks::NOBODY,
     regress,
     turmoil::{Change, LoadError, Options, Outcome, Plan, run},
 };
@@ -118,7 +119,7 @@ fn what_this_layer_cannot_do_is_an_error_with_its_line() {
 #[test]
 fn expectations_that_do_not_hold_are_failures() {
     let start = "cluster 4 seed 3\nat 0s join all via n1\n";
-    for (lines, check) in [
+    let cases = [
         (
             "at 10s partition n1 n2 | n3 n4\nwithin 30s n3 alive on n1 n3\nfor 60s n3 alive on n1",
             "for-alive",
@@ -132,10 +133,39 @@ fn expectations_that_do_not_hold_are_failures() {
             "at 20s link n4 <-> n1..n3 loss 97%\nfor 60s n1 not left\nnever false-failed",
             "false-failed",
         ),
+        // Another one that is cut off is no excuse.
+        (
+            "at 20s link n4 <-> n1..n3 loss 97%\nat 20s flap n2 every 2s for 60s\n\
+             for 60s n1 not left\nnever false-failed",
+            "false-failed",
+        ),
+        ("at 20s crash all\nwithin 20s n1 left everywhere", NOBODY),
+        ("at 20s crash all\nwithin 20s converged", NOBODY),
+        ("at 20s crash all\nfor 20s n1 not failed\nat 41s restart n2", NOBODY),
+        ("at 20s crash n2..n4\nwithin 20s n1 failed everywhere", NOBODY),
+        ("at 20s crash n3 n4\nwithin 20s n1 alive on n3 n4", NOBODY),
+    ];
+    let wrong = cases.map(|(lines, check)| {
+        let failures = outcome(&format!("{start}{lines}\n")).failures;
+        let checks: Vec<&str> = failures.iter().map(|f| f.check.as_str()).collect();
+        if checks == [check] { String::new() } else { format!("{lines}: {failures:#?}\n") }
+    });
+    assert_eq!(wrong.concat(), "");
+}
+
+#[test]
+fn expectations_that_somebody_sees_hold() {
+    let start = "cluster 4 seed 3\nat 0s join all via n1\n";
+    for lines in [
+        "at 20s crash n2..n4\nwithin 20s converged\nfor 20s n1 not failed",
+        "at 20s crash all\nfor 20s n1 not failed\nat 35s restart n2",
+        "at 20s crash n3\nwithin 20s n1 alive on n3 n4",
+        // Nothing passes: that is no false failure.
+        "at 20s link n4 <-> n1..n3 loss 100%\nat 20s flap n2 every 2s for 60s\n\
+         for 60s n1 not left\nnever false-failed\nsometimes failed",
     ] {
         let o = outcome(&format!("{start}{lines}\n"));
-        let checks: Vec<&str> = o.failures.iter().map(|f| f.check.as_str()).collect();
-        assert_eq!(checks, [check], "{lines}: {:#?}", o.failures);
+        assert_eq!(o.failures, [], "{lines}");
     }
 }
 

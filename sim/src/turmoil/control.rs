@@ -21,6 +21,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    checks::check_of,
     keyed::{Keyed, Purpose},
     scenario::{Action, Expect, Goal, Line, Scenario, StartOptions},
     world::host::Process,
@@ -76,7 +77,6 @@ pub(super) struct Runner<'a> {
     pub(super) injections: Vec<Injection>,
     pub(super) watches: Vec<Watch>,
     pub(super) now: u64,
-    pub(super) topology_at: u64,
     /// Something that watches look at changed.
     pub(super) dirty: bool,
     counts: bool,
@@ -110,7 +110,6 @@ impl<'a> Runner<'a> {
             injections: Vec::new(),
             watches: Watch::all(scenario),
             now: 0,
-            topology_at: 0,
             dirty: true,
             counts: scenario.lines.iter().any(counted),
             outcome: Outcome::default(),
@@ -166,8 +165,8 @@ impl<'a> Runner<'a> {
         let mut later = vec![false; self.hosts.len()];
         for line in &self.scenario.lines {
             match line {
-                Line::Net(s) => self.fabric.change(|n| n.set_base(s)),
-                Line::Link(l) => self.fabric.change(|n| n.set_links(l)),
+                Line::Net(s) => self.fabric.change(0, |n| n.set_base(s)),
+                Line::Link(l) => self.fabric.change(0, |n| n.set_links(l)),
                 Line::Clock(c) => self.set_clocks(c),
                 Line::At(_, Action::Start { nodes, .. }) => {
                     for n in nodes.numbers(0) {
@@ -317,7 +316,7 @@ impl<'a> Runner<'a> {
             let met = |g: &Goal| self.outcome.goals.contains(g);
             let same = |g: &&Goal| g.counter().is_some() && g.counter() == goal.counter();
             if !met(goal) && !self.outcome.goals.iter().any(|g| same(&g)) {
-                let check = format!("sometimes-{}", goal.name());
+                let check = check_of(&Expect::Sometimes(*goal));
                 self.outcome.fail(check, 0, self.now, "the run never met it");
             }
         }

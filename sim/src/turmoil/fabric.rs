@@ -14,6 +14,7 @@ use super::TICK_NS;
 use crate::{
     keyed::{self, Draws, Keyed, Purpose, scale},
     network::{Network, Profile},
+    paths::Paths,
 };
 
 /// The gossip port of every node.
@@ -47,6 +48,7 @@ struct State {
     seed: u64,
     keyed: Keyed,
     network: Network,
+    paths: Paths,
     /// By number; place 0 is unused.
     places: Vec<Place>,
     /// Rises with each change of what gets through.
@@ -180,6 +182,7 @@ impl Fabric {
             seed,
             keyed: Keyed::new(seed),
             network: Network::default(),
+            paths: Paths::default(),
             places,
             epoch: 0,
             datagrams: BTreeMap::new(),
@@ -195,16 +198,25 @@ impl Fabric {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the topology or the settings of links.
-    pub(super) fn change(&self, f: impl FnOnce(&mut Network)) {
-        let mut state = self.state();
+    /// Changes the topology or the settings of links, at time `now`.
+    pub(super) fn change(&self, now: u64, f: impl FnOnce(&mut Network)) {
+        let mut guard = self.state();
+        let state = &mut *guard;
         state.epoch += 1;
+        let before = state.network.clone();
         f(&mut state.network);
+        state.paths.changed(now, before, &state.network);
     }
 
     /// Asks about the topology or the settings of links.
     pub(super) fn ask<T>(&self, f: impl FnOnce(&Network) -> T) -> T {
         f(&self.state().network)
+    }
+
+    /// As [`Paths::were_in_reach`].
+    pub(super) fn were_in_reach(&self, now: u64, pair: (u32, u32), well: u64) -> bool {
+        let state = self.state();
+        state.paths.were_in_reach(now, &state.network, pair, well)
     }
 
     /// Node `n` is at this address from now on, powered or not.
@@ -360,7 +372,7 @@ mod tests {
     }
 
     fn set(f: &Fabric, s: LinkSettings) {
-        f.change(|n| n.set_base(&s));
+        f.change(0, |n| n.set_base(&s));
     }
 
     #[test]
@@ -429,9 +441,9 @@ mod tests {
         f.put(2, address(2, 1), true);
         assert_eq!(f.send(1, two, &[0; 9], 0), [None; 2]);
         assert!(f.connects(1, address(2, 1).ip(), 0).is_some());
-        f.change(|n| n.isolate(1, true));
+        f.change(0, |n| n.isolate(1, true));
         assert!(!f.passes(3, one.ip(), 0) && f.passes(3, address(2, 1).ip(), 0));
-        f.change(|n| n.partition(&[NodeSet::of([2]), NodeSet::of([3])], 3));
+        f.change(0, |n| n.partition(&[NodeSet::of([2]), NodeSet::of([3])], 3));
         assert!(!f.passes(3, address(2, 1).ip(), 0));
     }
 }

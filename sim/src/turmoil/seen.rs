@@ -12,9 +12,6 @@ use super::{
 use crate::scenario::{Expect, Line};
 use crate::world::host::Process;
 
-/// Undisturbed for this long, nobody has a reason to hold a member failed.
-const GRACE_NS: u64 = 10_000_000_000;
-
 impl Runner<'_> {
     /// Looks at every view after a tick, then at what must be true.
     pub(super) fn looks(&mut self) {
@@ -100,10 +97,8 @@ impl Runner<'_> {
     /// Has the process at `owner` run and been in reach of `h`, long enough for all to know?
     fn is_well(&self, h: usize, owner: usize) -> bool {
         let (a, b) = (&self.hosts[h], &self.hosts[owner]);
-        let since = a.well_since.max(b.well_since).max(self.topology_at);
-        self.takes_part(owner)
-            && self.now >= since + GRACE_NS
-            && self.fabric.ask(|n| n.connects(a.number, b.number))
+        let (pair, well) = ((a.number, b.number), a.well_since.max(b.well_since));
+        self.takes_part(owner) && self.fabric.were_in_reach(self.now, pair, well)
     }
 
     /// Does the agent on `h` run, without being about to leave?

@@ -5,6 +5,7 @@ use super::{
     control::{Flapping, Runner, name},
     fabric::address,
 };
+use crate::network::Network;
 use crate::scenario::{Action, ClockLine, NodeSet, StartOptions};
 use crate::world::host::Process;
 
@@ -15,31 +16,22 @@ impl Runner<'_> {
         match action {
             Action::Partition { groups } => {
                 let highest = self.highest();
-                self.fabric.change(|n| n.partition(groups, highest));
-                self.topology_at = self.now;
+                self.changes(|n| n.partition(groups, highest));
             }
             Action::Isolate { nodes } => {
-                self.each(nodes, |r, h| r.fabric.change(|n| n.isolate(h as u32, true)));
-                self.topology_at = self.now;
+                self.each(nodes, |r, h| r.changes(|n| n.isolate(h as u32, true)));
             }
-            Action::Cut { from, direction, to } => {
-                self.fabric.change(|n| n.cut(from, *direction, to));
-                self.topology_at = self.now;
-            }
-            Action::Mend { nodes } => {
-                self.each(nodes, |r, h| {
-                    r.flapping.remove(&(h as u32));
-                    r.fabric.change(|n| n.mend(h as u32));
-                });
-                self.topology_at = self.now;
-            }
+            Action::Cut { from, direction, to } => self.changes(|n| n.cut(from, *direction, to)),
+            Action::Mend { nodes } => self.each(nodes, |r, h| {
+                r.flapping.remove(&(h as u32));
+                r.changes(|n| n.mend(h as u32));
+            }),
             Action::Heal => {
                 self.flapping.clear();
-                self.fabric.change(|n| n.heal());
-                self.topology_at = self.now;
+                self.changes(|n| n.heal());
             }
-            Action::Net(s) => self.changes_links(|r| r.fabric.change(|n| n.set_base(s))),
-            Action::Link(l) => self.changes_links(|r| r.fabric.change(|n| n.set_links(l))),
+            Action::Net(s) => self.changes(|n| n.set_base(s)),
+            Action::Link(l) => self.changes(|n| n.set_links(l)),
             Action::Clock(c) => self.set_clocks(c),
             _ => self.acts_on_nodes(action),
         }
@@ -98,13 +90,9 @@ impl Runner<'_> {
         }
     }
 
-    /// Where a link becomes certain loss, or ends being it, that is topology.
-    fn changes_links(&mut self, change: impl FnOnce(&Self)) {
-        let before = self.fabric.ask(|n| n.is_whole());
-        change(self);
-        if !before || !self.fabric.ask(|n| n.is_whole()) {
-            self.topology_at = self.now;
-        }
+    /// Whatever changes the network is done in here.
+    fn changes(&self, change: impl FnOnce(&mut Network)) {
+        self.fabric.change(self.now, change);
     }
 
     /// The next turns of flapping nodes, where they are due.
@@ -113,8 +101,8 @@ impl Runner<'_> {
         for (n, f) in due.map(|(n, f)| (*n, *f)).collect::<Vec<_>>() {
             let over = self.now >= f.until;
             let isolated = !f.isolated && !over;
-            self.fabric.change(|net| net.isolate(n, isolated));
-            (self.topology_at, self.dirty) = (self.now, true);
+            self.changes(|net| net.isolate(n, isolated));
+            self.dirty = true;
             if over {
                 self.flapping.remove(&n);
             } else {

@@ -7,6 +7,7 @@ use net_tokio::view::{Member, Status};
 use quorate_core::{NodeId, Version};
 
 use super::control::{Host, Runner};
+use crate::checks::{self, Wrong, is_asked};
 use crate::scenario::{Condition, Expect, Held, Line, NodeSet, Scenario, Viewers};
 use crate::world::host::Process;
 
@@ -18,6 +19,8 @@ pub(super) struct Watch {
     from: u64,
     until: u64,
     done: bool,
+    /// A live agent's view was looked at for it.
+    seen: bool,
 }
 
 impl Watch {
@@ -36,14 +39,11 @@ impl Watch {
             };
             let base = scenario.base_time(line);
             let (from, until) = (base.as_nanos(), base.saturating_add(lasts).as_nanos());
-            Some(Self { line, expect: expect.clone(), from, until, done: false })
+            Some(Self { line, expect: expect.clone(), from, until, done: false, seen: false })
         };
         scenario.lines.iter().enumerate().filter_map(watch).collect()
     }
 }
-
-/// Why a condition does not hold: in whose view, and what is there.
-type Wrong = (u32, String);
 
 impl Runner<'_> {
     /// Looks at all that is to be true now.
@@ -55,7 +55,8 @@ impl Runner<'_> {
             if w.done || self.now < w.from || !(changed || due || self.now == w.from) {
                 continue;
             }
-            let result = match &w.expect {
+            let lasts = !matches!(w.expect, Expect::Within(..));
+            let mut result = match &w.expect {
                 Expect::Within(_, condition) => self.holds(condition),
                 Expect::For { nodes, not, held, viewers, .. } => {
                     self.is_held_by_all(nodes, *held, *not, viewers)
@@ -65,13 +66,18 @@ impl Runner<'_> {
                 | Expect::Never(_)
                 | Expect::Sometimes(_) => Ok(()),
             };
-            let waits = matches!(w.expect, Expect::Within(..));
-            self.watches[i].done = due || waits == result.is_ok();
-            if let Err((on, what)) = result
-                && (due || !waits)
+            let w = &mut self.watches[i];
+            w.seen |= result != Err(Wrong::Nobody);
+            // Somebody must see what lasts at some time of it, not all the time.
+            if lasts && result == Err(Wrong::Nobody) && (w.seen || !due) {
+                result = Ok(());
+            }
+            w.done = due || lasts == result.is_err();
+            if let Err(wrong) = result
+                && (due || lasts)
             {
-                let (check, line) = (check_name(&self.watches[i].expect), self.watches[i].line);
-                let line = self.scenario.lines[line].to_string();
+                let (on, line) = (wrong.node() as u32, self.scenario.lines[w.line].to_string());
+                let (check, what) = wrong.told(&w.expect);
                 self.outcome.fail(check, on, self.now, format!("`{line}`: {what}"));
             }
         }
@@ -104,20 +110,26 @@ impl Runner<'_> {
         };
         let viewers = self.hosts.iter().skip(1).filter(|h| h.takes_part()).filter(views);
         let subjects = nodes.numbers(self.highest());
+        let mut asked = false;
         for viewer in viewers {
             for subject in subjects.iter().filter_map(|n| self.hosts.get(*n as usize)) {
+                asked |= is_asked(viewer.number == subject.number, held, not);
                 is_held(viewer, subject, held, not)?;
             }
         }
-        Ok(())
+        if asked { Ok(()) } else { Err(Wrong::Nobody) }
     }
 
     /// Do all live, connected nodes agree?
     fn converged(&self) -> Result<(), Wrong> {
         if let Some(h) = self.hosts.iter().find(|h| h.process == Process::Up && h.view.is_none()) {
-            return Err((h.number, format!("n{} is only starting", h.number)));
+            return wrong(h, format!("n{} is only starting", h.number));
         }
-        for group in self.groups() {
+        let groups = self.groups();
+        if groups.is_empty() {
+            return Err(Wrong::Nobody);
+        }
+        for group in groups {
             let own = |h: &&Host| Some((h.id?, h.own()?.record.version));
             let live: BTreeMap<NodeId, Version> = group.iter().filter_map(own).collect();
             let mut gone = BTreeMap::new();
@@ -154,14 +166,8 @@ impl Host {
     }
 }
 
-/// `within-failed`, `for-not-failed`, ...: equal means the same failure.
-fn check_name(e: &Expect) -> String {
-    match e {
-        Expect::Within(_, Condition::Held { held, .. }) => format!("within-{held}"),
-        Expect::For { not: true, held, .. } => format!("for-not-{held}"),
-        Expect::For { held, .. } => format!("for-{held}"),
-        _ => "within-converged".to_owned(),
-    }
+fn wrong<T>(h: &Host, what: String) -> Result<T, Wrong> {
+    checks::wrong(h.number as usize, what)
 }
 
 /// Does one node hold another to be that?
@@ -191,7 +197,7 @@ fn is_held(viewer: &Host, subject: &Host, held: Held, not: bool) -> Result<(), W
         return Ok(());
     }
     let is = found.map_or_else(|| "unknown".to_owned(), describe);
-    Err((viewer.number, format!("n{} is {is} on n{}", subject.number, viewer.number)))
+    wrong(viewer, format!("n{} is {is} on n{}", subject.number, viewer.number))
 }
 
 fn describe(m: &Member) -> String {
@@ -206,7 +212,7 @@ fn agrees(
     gone: &mut BTreeMap<NodeId, Status>,
 ) -> Result<(), Wrong> {
     let Some(view) = &h.view else { return Ok(()) };
-    let wrong = |what: String| Err((h.number, format!("n{}: {what}", h.number)));
+    let wrong = |what: String| wrong(h, format!("n{}: {what}", h.number));
     let mut found = 0;
     for m in view.members() {
         let (id, name) = (m.record.id, &m.record.name);

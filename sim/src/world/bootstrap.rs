@@ -5,8 +5,9 @@ use std::hash::{Hash, Hasher};
 use quorate_core::{Memory, NodeId, Role, Stage};
 use siphasher::sip::SipHasher13;
 
-use super::{World, watch::Wrong};
+use super::World;
 use crate::{
+    checks::{Wrong, wrong},
     scenario::{Expect, Line, NodeSet},
     trace::Kind,
 };
@@ -73,13 +74,13 @@ impl World {
         for h in hosts.into_iter().filter(|h| self.takes_part(*h)) {
             let Some((cluster, ids)) = self.quorum_of(h) else { return self.no_quorum(h) };
             if ids != want {
-                return Err((h, format!("n{h} has other voters: {}", self.numbers_of(&ids))));
+                return wrong(h, format!("n{h} has other voters: {}", self.numbers_of(&ids)));
             }
             if *found.get_or_insert(cluster) != cluster {
-                return Err((h, format!("n{h} has another quorum of the same voters")));
+                return wrong(h, format!("n{h} has another quorum of the same voters"));
             }
         }
-        if found.is_none() { Err((0, "none of them runs".into())) } else { Ok(()) }
+        if found.is_none() { Err(Wrong::Nobody) } else { Ok(()) }
     }
 
     /// Have all servers that can reach each other one and the same quorum?
@@ -93,18 +94,18 @@ impl World {
                 let (first, other) = *found.get_or_insert((h, cluster));
                 if other != cluster {
                     let voters = self.numbers_of(&ids);
-                    return Err((h, format!("n{h} has a quorum of {voters}, n{first} another")));
+                    return wrong(h, format!("n{h} has a quorum of {voters}, n{first} another"));
                 }
                 any = true;
             }
         }
-        if any { Ok(()) } else { Err((0, "no server runs".into())) }
+        if any { Ok(()) } else { Err(Wrong::Nobody) }
     }
 
     fn no_quorum(&self, h: usize) -> Result<(), Wrong> {
         let node = self.hosts[h].node.as_ref();
         let what = node.map_or_else(String::new, |n| describe(n.bootstrap_memory()));
-        Err((h, format!("n{h} has no quorum: {what}")))
+        wrong(h, format!("n{h} has no quorum: {what}"))
     }
 
     fn quorum_of(&self, h: usize) -> Option<(quorate_core::ClusterId, Vec<NodeId>)> {

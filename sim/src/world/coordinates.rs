@@ -5,8 +5,11 @@ use quorate_core::{
     wire::{self, Message},
 };
 
-use super::{World, drive::label, watch::Wrong};
-use crate::scenario::{NodeSet, Rate};
+use super::{World, drive::label};
+use crate::{
+    checks::{self, Wrong},
+    scenario::{NodeSet, Rate},
+};
 
 /// Where a misplaced node says it is, in each dimension: nine seconds off.
 const FAR_US: i32 = 9_000_000;
@@ -15,11 +18,14 @@ impl World {
     /// Is every estimate of a round trip among these within `off` of the link's mean?
     pub(super) fn is_near(&self, nodes: &NodeSet, off: Rate) -> Result<(), Wrong> {
         let hosts: Vec<usize> = self.subjects(nodes).filter(|h| self.takes_part(*h)).collect();
+        if hosts.len() < 2 {
+            return Err(Wrong::Nobody);
+        }
         for &a in &hosts {
             for &b in hosts.iter().filter(|b| **b != a) {
-                let wrong = |what: String| Err((a, format!("n{b} from n{a}: {what}")));
+                let wrong = |what| checks::wrong(a, format!("n{b} from n{a}: {what}"));
                 let Some(estimate_ns) = self.estimate_ns(a, b) else {
-                    return wrong("no coordinate was heard".into());
+                    return wrong("no coordinate was heard".to_owned());
                 };
                 let mean_ns = self.mean_rtt_ns(a, b);
                 let most = u128::from(mean_ns) * u128::from(off.0) / 1_000_000;

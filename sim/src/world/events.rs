@@ -15,9 +15,6 @@ use crate::{
     trace::Kind,
 };
 
-/// Undisturbed for this long, nobody has a reason to hold a member failed.
-const GRACE_NS: u64 = 10_000_000_000;
-
 /// What an event does beside being traced.
 type Meaning = (Kind, Told, &'static str);
 
@@ -214,10 +211,12 @@ impl World {
     /// Has the process at `owner` run and been in reach of `h`, long enough for all to know?
     fn is_well(&self, h: usize, owner: usize) -> bool {
         let host = &self.hosts[owner];
-        let since = host.well_since.max(self.hosts[h].well_since);
-        let since = since.max(self.connected_since(h, owner));
+        let well = host.well_since.max(self.hosts[h].well_since);
+        let pair = (h as u32, owner as u32);
         let running = |host: &Host| host.is_up() && !host.is_stopped(self.now);
-        running(host) && self.now >= since + GRACE_NS && is_running(host)
+        running(host)
+            && self.paths.were_in_reach(self.now, &self.network, pair, well)
+            && is_running(host)
     }
 
     /// Notes that a goal was met.

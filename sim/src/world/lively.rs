@@ -324,7 +324,7 @@ impl World {
             if !self.is_forged() {
                 stays(Invariant::L3, a, b, &held, calm.min(self.now - since))?;
             }
-            let since = since.max(self.fair_since(x, y));
+            let since = since.max(self.paths.fair_since(self.now, &self.network, pair));
             stays(Invariant::L4, a, b, &held, self.now - since)?;
         }
         Ok(())

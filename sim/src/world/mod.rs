@@ -13,7 +13,6 @@ mod events;
 pub(crate) mod host;
 mod hostile;
 mod lively;
-mod paths;
 mod processor;
 mod queue;
 mod steps;
@@ -38,6 +37,7 @@ use crate::{
     invariants::{Checker, Invariant, Seen, Violation},
     keyed::{Keyed, Purpose},
     network::Network,
+    paths::Paths,
     program::Program,
     scenario::{Action, Goal, Line, Scenario},
     trace::{Event, Fact, Kind, Sink, Trace},
@@ -211,7 +211,7 @@ pub struct World {
     keeps_history: bool,
     /// Lists are checked at every change; else each node's in turns.
     is_small: bool,
-    paths: paths::Paths,
+    paths: Paths,
     lively: lively::Lively,
     /// When the last step of the scenario was taken.
     stepped_at: u64,
@@ -268,7 +268,7 @@ impl World {
             occurrences: 0,
             keeps_history: scenario.lines.iter().any(replays),
             is_small: highest <= Self::SMALL,
-            paths: paths::Paths::default(),
+            paths: Paths::default(),
             lively: lively::Lively::default(),
             stepped_at: 0,
             ring: if options.program.sealed || scenario.is_sealed() {

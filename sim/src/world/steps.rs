@@ -112,6 +112,16 @@ impl World {
         }
     }
 
+    /// Whatever changes the network is done in here.
+    fn changes_paths(&mut self, change: impl FnOnce(&mut Self)) {
+        let before = self.network.clone();
+        change(self);
+        if self.paths.changed(self.now, before, &self.network) {
+            self.dirty = true;
+            self.network_changed();
+        }
+    }
+
     fn highest(&self) -> u32 {
         self.hosts.len() as u32 - 1
     }

@@ -12,9 +12,9 @@ use super::{
     World,
     drive::label,
     host::{Input, Order, address},
-    watch::Wrong,
 };
 use crate::{
+    checks::{Wrong, wrong},
     invariants::EventKey,
     scenario::{NodeSet, Topic, Viewers},
     trace::Kind,
@@ -129,45 +129,40 @@ impl World {
         viewers: &Viewers,
         first: usize,
     ) -> Result<(), Wrong> {
-        let Some(all) = self.said.events.get(name.as_str()) else { return self.unsaid(name) };
+        let all = self.said.events.get(name.as_str()).ok_or_else(|| unsaid(name))?;
+        let mut asked = false;
         for h in self.viewers(viewers, first) {
-            for (at, key) in all {
-                if self.hosts[h].started_at <= *at && !self.checker.events.was_told(h as u32, key) {
-                    return Err((h, format!("n{h} was not told {name} of time {}", key.0)));
+            for (_, key) in all.iter().filter(|(at, _)| self.hosts[h].started_at <= *at) {
+                asked = true;
+                if !self.checker.events.was_told(h as u32, key) {
+                    return wrong(h, format!("n{h} was not told {name} of time {}", key.0));
                 }
             }
         }
-        Ok(())
+        if asked { Ok(()) } else { Err(Wrong::Nobody) }
     }
 
     /// Did all who were asked answer each query of this name, whose process is still there?
     pub(super) fn is_answered(&self, name: &Topic) -> Result<(), Wrong> {
-        let Some(all) = self.said.queries.get(name.as_str()) else { return self.unsaid(name) };
-        for &(h, life, id) in all {
-            if self.hosts[h].life != life {
-                continue;
-            }
+        let all = self.said.queries.get(name.as_str()).ok_or_else(|| unsaid(name))?;
+        let mut asked = false;
+        for &(h, _, id) in all.iter().filter(|(h, life, _)| self.hosts[*h].life == *life) {
+            asked = true;
             match self.said.done.get(&id) {
                 Some((answers, expected)) if answers >= expected => {}
-                Some((n, of)) => return Err((h, format!("{n} of {of} answered n{h}'s {name}"))),
-                None => return Err((h, format!("n{h}'s {name} waits for answers"))),
+                Some((n, of)) => return wrong(h, format!("{n} of {of} answered n{h}'s {name}")),
+                None => return wrong(h, format!("n{h}'s {name} waits for answers")),
             }
         }
-        Ok(())
-    }
-
-    fn unsaid<T>(&self, name: &Topic) -> Result<T, Wrong> {
-        Err((0, format!("{name} was never said")))
-    }
-
-    /// Was nothing of this name fired or asked?
-    pub(super) fn is_unsaid(&self, name: &Topic) -> bool {
-        let name = name.as_str();
-        !self.said.events.contains_key(name) && !self.said.queries.contains_key(name)
+        if asked { Ok(()) } else { Err(Wrong::Nobody) }
     }
 
     /// Orders something at each of the nodes.
     pub(super) fn order_each(&mut self, on: &NodeSet, order: impl Fn() -> Order) {
         self.each(on, |w, h| w.order(h, order()));
     }
+}
+
+fn unsaid(name: &Topic) -> Wrong {
+    Wrong::Unsaid(name.to_string())
 }

@@ -3,10 +3,14 @@
 //! A `within` is looked at every 20 ms of virtual time in which anything changed, and at its end;
 //! a `for` at every change of a view; `never` at every failed event.
 
+#[cfg(test)]
+mod tests;
+
 use quorate_core::{LocalState, State, Version};
 
 use super::{World, host::Host, queue::Plan};
 use crate::{
+    checks::{Wrong, check_of, is_asked, wrong},
     scenario::{Condition, Expect, Held, Line, NodeSet, Viewers},
     trace::Kind,
 };
@@ -24,12 +28,11 @@ pub(super) struct Watch {
     from: u64,
     until: u64,
     done: bool,
+    /// A live node's view was looked at for it.
+    seen: bool,
     /// The viewer that was wrong last: looked at first.
     suspect: usize,
 }
-
-/// Why a condition does not hold: where, and what is there.
-pub(super) type Wrong = (usize, String);
 
 impl World {
     pub(super) fn plan_watches(&mut self) {
@@ -43,7 +46,8 @@ impl World {
             let until = base.saturating_add(lasts).as_nanos();
             let from = base.as_nanos();
             let number = self.watches.len() as u32;
-            self.watches.push(Watch { line: i, expect, from, until, done: false, suspect: 0 });
+            let (done, seen, suspect) = (false, false, 0);
+            self.watches.push(Watch { line: i, expect, from, until, done, seen, suspect });
             self.queue.plan(until, Plan::Deadline(number));
             self.queue.plan(from, Plan::Poll);
         }
@@ -94,7 +98,7 @@ impl World {
                 None
             }
             Err(wrong) => {
-                self.watches[i].suspect = wrong.0;
+                self.watches[i].suspect = wrong.node();
                 Some(wrong)
             }
         }
@@ -103,23 +107,28 @@ impl World {
     /// The time of a watch is up.
     pub(super) fn watch_ends(&mut self, i: usize) {
         self.check_everywhere(i);
-        let wrong = self.poll_within(i);
-        let Some((h, what)) = wrong else { return };
-        self.watches[i].done = true;
-        let line = self.scenario.lines[self.watches[i].line].to_string();
-        let check = match &self.watches[i].expect {
-            Expect::Within(_, Condition::Held { held, .. }) => format!("within-{held}"),
-            Expect::Within(_, Condition::Quorum { .. }) => "within-quorum".to_owned(),
-            Expect::Within(_, Condition::Event { name, .. } | Condition::Query { name })
-                if self.is_unsaid(name) =>
-            {
-                "never-said".to_owned()
-            }
-            Expect::Within(_, Condition::Event { .. }) => "within-event".to_owned(),
-            Expect::Within(_, Condition::Query { .. }) => "within-query".to_owned(),
-            Expect::Within(_, Condition::Rtt { .. }) => "within-rtt".to_owned(),
-            _ => "within-converged".to_owned(),
+        let wrong = match &self.watches[i].expect {
+            Expect::For { .. } => self.unseen(i),
+            _ => self.poll_within(i),
         };
+        if let Some(wrong) = wrong {
+            self.broken(i, wrong);
+        }
+    }
+
+    /// What is wrong with a `for` of which nobody saw anything.
+    fn unseen(&self, i: usize) -> Option<Wrong> {
+        let w = &self.watches[i];
+        (!w.seen && !w.done).then_some(Wrong::Nobody)
+    }
+
+    /// The line of a watch does not hold.
+    fn broken(&mut self, i: usize, wrong: Wrong) {
+        let w = &mut self.watches[i];
+        w.done = true;
+        let line = self.scenario.lines[w.line].to_string();
+        let h = wrong.node();
+        let (check, what) = wrong.told(&w.expect);
         self.fail(h, check, format!("`{line}`: {what}"));
     }
 
@@ -128,9 +137,12 @@ impl World {
         match condition {
             Condition::Converged => self.converged(first),
             Condition::Held { nodes, held, viewers } => {
-                self.viewers(viewers, first).into_iter().try_for_each(|h| {
-                    self.subjects(nodes).try_for_each(|s| self.is_held(h, s, *held, false))
-                })
+                let mut asked = false;
+                for h in self.viewers(viewers, first) {
+                    asked |= self.subjects(nodes).any(|s| is_asked(h == s, *held, false));
+                    self.subjects(nodes).try_for_each(|s| self.is_held(h, s, *held, false))?;
+                }
+                if asked { Ok(()) } else { Err(Wrong::Nobody) }
             }
             Condition::Quorum { voters: Some(set) } => self.is_quorum(set),
             Condition::Quorum { voters: None } => self.is_one_quorum(),
@@ -184,7 +196,7 @@ impl World {
             return Ok(());
         }
         let is = found.map_or_else(|| "unknown".into(), |(s, v)| format!("{s} at {v}"));
-        Err((h, format!("n{subject} is {is} on n{h}")))
+        wrong(h, format!("n{subject} is {is} on n{h}"))
     }
 
     /// Does `h` reach the member that host `subject` runs through others only?
@@ -212,9 +224,13 @@ impl World {
             !h.is_stopped(self.now) && state == Some(LocalState::Starting)
         };
         if let Some(h) = self.hosts.iter().position(starting) {
-            return Err((h, format!("n{h} is only starting")));
+            return wrong(h, format!("n{h} is only starting"));
         }
-        for group in self.groups() {
+        let groups = self.groups();
+        if groups.iter().all(Vec::is_empty) {
+            return Err(Wrong::Nobody);
+        }
+        for group in groups {
             // By place in the table of members: thousands of lists are compared with this one.
             let mut live: Vec<Option<Version>> = vec![None; self.identities.len()];
             let mut gone: Vec<Option<State>> = vec![None; self.identities.len()];
@@ -240,7 +256,7 @@ impl World {
         count: usize,
     ) -> Result<(), Wrong> {
         let Some(node) = &self.hosts[h].node else { return Ok(()) };
-        let wrong = |what: String| Err((h, format!("n{h}: {what}")));
+        let wrong = |what: String| wrong(h, format!("n{h}: {what}"));
         let mut found = 0;
         for m in node.members() {
             let (id, name) = (m.record.id, &m.record.name);
@@ -310,13 +326,13 @@ impl World {
         if matches!(viewers, Viewers::On(set) if !set.contains(h as u32)) {
             return;
         }
+        let seen = w.seen || self.subjects(nodes).any(|s| is_asked(h == s, *held, *not));
         let mut subjects = self.subjects(nodes);
         let wrong = subjects.find_map(|s| self.is_held(h, s, *held, *not).err());
-        let Some((h, what)) = wrong else { return };
-        let check = format!("for-{}{held}", if *not { "not-" } else { "" });
-        let line = self.scenario.lines[self.watches[i].line].to_string();
-        self.watches[i].done = true;
-        self.fail(h, check, format!("`{line}`: {what}"));
+        self.watches[i].seen = seen;
+        if let Some(wrong) = wrong {
+            self.broken(i, wrong);
+        }
     }
 
     /// At its begin and end a `for` is looked at even if nothing changes.
@@ -360,18 +376,13 @@ impl World {
     /// What the run must have met, and what not.
     pub(super) fn check_sometimes(&mut self) {
         for i in 0..self.scenario.lines.len() {
-            if let Line::Expect(Expect::Never(goal)) = self.scenario.lines[i]
-                && self.goals.contains(&goal)
-            {
-                let name = goal.name();
-                self.fail(0, format!("never-{name}"), "the run met it".into());
-            }
-            if let Line::Expect(Expect::Sometimes(goal)) = self.scenario.lines[i]
-                && !self.goals.contains(&goal)
-            {
-                let name = goal.name();
-                self.fail(0, format!("sometimes-{name}"), "the run never met it".into());
-            }
+            let Line::Expect(expect) = &self.scenario.lines[i] else { continue };
+            let what = match expect {
+                Expect::Never(goal) if self.goals.contains(goal) => "the run met it",
+                Expect::Sometimes(goal) if !self.goals.contains(goal) => "the run never met it",
+                _ => continue,
+            };
+            self.fail(0, check_of(expect), what.to_owned());
         }
     }
 }
