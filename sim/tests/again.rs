@@ -80,6 +80,20 @@ fn a_scenario_that_fails_names_its_trace_and_its_page() {
     }
 }
 
+/// The other layer has no trace of causes, but tells every change.
+#[test]
+fn on_real_agents_the_changes_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("not so.scn"), FAILS).expect("it is written");
+    let run = ["run", "not so.scn", "--layer", "turmoil", "--seed", "5"];
+    let text = said(&sim(folder.path(), &run));
+    let words = told(&text, "events:");
+    let again = said(&sim(folder.path(), &words.iter().map(String::as_str).collect::<Vec<_>>()));
+    let failure = text.lines().find(|l| l.contains("within-failed at ")).expect("a failure");
+    assert!(again.contains(failure) && again.contains(": n3 Alive at "), "{again}");
+    assert!(!text.contains(" Alive at ") && again.contains("--seed 5"), "{text}");
+}
+
 #[test]
 fn a_trace_that_was_written_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
