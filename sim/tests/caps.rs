@@ -10,9 +10,9 @@ use sim::{
     world::Options,
 };
 
-/// Every cap is so low that drawn runs of 3 to 24 nodes reach it. Sealed, so many lives of processes
-/// are known by their windows as members have room: of one that had to be forgotten, what it sent can be
-/// played back once more.
+/// Every cap is so low that drawn runs of 3 to 24 nodes reach it. Sealed, as many lives of
+/// processes have a window as members have room, and S9 needs one for each: of one that had to go,
+/// what was sent can be played back once more.
 fn limits(sealed: bool) -> Limits {
     Limits {
         members: if sealed { Limits::default().members } else { 6 },
