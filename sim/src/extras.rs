@@ -33,13 +33,13 @@ struct Extras<'a> {
     /// The highest number so far.
     nodes: u32,
     calm: Time,
-    /// Nobody else surely runs in the calm, and its disk may be unreadable.
+    /// It alone surely runs in the calm, and its disk may be unreadable or was just emptied.
     last: Option<u32>,
     lines: &'a mut Vec<Line>,
 }
 
 /// Adds to a scenario of `nodes` nodes, `first` of them from its start; `calm`: when all works
-/// again; `last`: who alone surely runs then, with a disk that may be unreadable.
+/// again; `last`: who alone surely runs then, with a disk that may be unreadable or is empty.
 pub(crate) fn add(
     seed: u64,
     (first, nodes): (u32, u32),
