@@ -326,7 +326,7 @@ mod tests {
         caught(other.digests(true, yes), Invariant::L5, 2);
         other.digests(false, |a, b| a.node != 2 && b.node != 2).unwrap();
         // Of n3, which does not run, forged claims may be left.
-        let mut dead = look(&[(1, 3, Some(State::Left)), (2, 3, Some(State::Failed))]);
+        let mut dead = look(&[(2, 3, Some(State::Failed))]);
         dead.viewers.pop();
         caught(dead.digests(false, yes), Invariant::L5, 2);
         dead.digests(true, yes).unwrap();
