@@ -46,14 +46,15 @@ fn events(lines: &str) -> Vec<Event> {
     lines.lines().map(|l| serde_json::from_str(l).expect("an event")).collect()
 }
 
-/// The failure that was printed must end the trace, and stand in the page.
+/// The failure that was printed must be the trace's first (one look may find several), and stand in
+/// the page.
 fn shows(folder: &Path, text: &str, check: &str) -> Vec<Event> {
     let (_, trace) = follow(folder, text, "trace:");
     let events = events(&trace);
-    let last = events.iter().rfind(|e| e.event == "violation").expect("a violation");
-    assert!(last.detail.starts_with(check), "{last:?}");
-    let (ms, s) = (last.t / 1_000_000 % 1000, last.t / 1_000_000_000);
-    assert!(text.contains(&format!("{check} at {s}.{ms:03}s on n{}", last.node)), "{text}");
+    let first = events.iter().find(|e| e.event == "violation").expect("a violation");
+    assert!(first.detail.starts_with(check), "{first:?}");
+    let (ms, s) = (first.t / 1_000_000 % 1000, first.t / 1_000_000_000);
+    assert!(text.contains(&format!("{check} at {s}.{ms:03}s on n{}", first.node)), "{text}");
     let (_, page) = follow(folder, text, "page:");
     assert!(page.starts_with("<!") && page.contains(check), "{check} is not in the page");
     events
