@@ -3,10 +3,10 @@
 //! Guarantee: number and hash of the events do not depend on whether anybody keeps them, so a
 //! run with its trace on is the run that failed with its trace off.
 
-use std::{fmt::Write as _, hash::Hasher};
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use siphasher::sip::SipHasher13;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -183,23 +183,30 @@ impl std::fmt::Debug for Sink {
 pub struct Trace {
     sink: Sink,
     seq: u64,
-    hash: SipHasher13,
+    hash: u64,
 }
 
 impl Trace {
     /// An empty trace.
     pub fn new(sink: Sink) -> Self {
-        Self { sink, seq: 0, hash: SipHasher13::new_with_keys(0x71756f72, 0x61746500) }
+        Self { sink, seq: 0, hash: 0 }
     }
 
     /// Adds an event; `text` gives message and detail, and is asked only if somebody reads.
     pub fn add(&mut self, f: Fact, text: impl FnOnce() -> (String, String)) -> u64 {
         self.seq += 1;
-        self.hash.write_u64(f.t);
-        self.hash.write_u64(f.cause);
-        self.hash.write_u64(u64::from(f.node) << 32 | u64::from(f.to.unwrap_or(0)));
-        self.hash.write_u64((f.kind as u64) << 32 | u64::from(f.bytes));
-        self.hash.write_u64(f.mark);
+        let words = [
+            f.t,
+            f.cause,
+            u64::from(f.node) << 32 | u64::from(f.to.unwrap_or(0)),
+            (f.kind as u64) << 32 | u64::from(f.bytes),
+            f.mark,
+        ];
+        let mut bytes = [0; 40];
+        for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        self.hash = xxh3_64_with_seed(&bytes, self.hash);
         if !matches!(self.sink, Sink::Hash) {
             let (message, detail) = text();
             self.keep(f, message, detail);
@@ -243,7 +250,7 @@ impl Trace {
 
     /// The hash of all events so far.
     pub fn hash(&self) -> u64 {
-        self.hash.finish()
+        self.hash
     }
 
     /// Writes out what is buffered; gives the kept events, if they were kept.

@@ -139,59 +139,63 @@ fn first_record(config: &Config, durable: &Durable) -> Record {
 /// What is kept beside the member list, of few members: those that are new, bad to reach, or that
 /// have a name in common.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Notes {
-    names: names::Names,
+    alone: alone::Alone,
     hearsay: hearsay::Hearsay,
-    flaps: flap::Flaps,
     degraded: degraded::Degraded,
     lateness: upkeep::Lateness,
-    alone: alone::Alone,
+    names: names::Names,
+    flaps: flap::Flaps,
 }
 
 /// One member's whole protocol state. See the [crate] for its contract.
+///
+/// What nearly every input reads comes first, together: see [`Node::touch`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct Node {
-    cfg: Config,
-    envelope: wire::Envelope,
-    rng: Random,
-    me: Arc<Record>,
     state: LocalState,
-    table: table::Table,
-    suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
-    probes: few::Few<Cookie, probe::Probe>,
-    relays: BTreeMap<Cookie, relay::Relay>,
-    conns: BTreeMap<StreamId, streams::Conn>,
-    streams_opened: u64,
-    joins: u64,
-    pending_joins: Vec<(JoinId, SocketAddr)>,
-    syncing: sync::SyncState,
-    watches: watch::Watches,
-    security: sealing::Security,
-    notes: Notes,
-    leaving: Option<leave::Leaving>,
-    rejoin: upkeep::Rejoin,
-    bootstrap: bootstrap::Bootstrap,
-    vivaldi: vivaldi::Vivaldi,
-    queue: queue::Queue,
-    /// Claims that came lately, decoded.
-    memo: wire::Memo,
-    /// Room for those of the datagram at hand.
-    claims: Vec<Arc<Packed>>,
-    user: user::User,
+    /// Lifeguard's local health multiplier, minus one.
+    awareness: u32,
     /// Immediate gossip rounds left in this tick.
     rounds_left: u32,
     /// Stronger claims that may still be sent back in this tick.
     replies_left: u32,
-    timers: Timers,
-    storage: Storage,
-    /// Lifeguard's local health multiplier, minus one.
-    awareness: u32,
-    out: VecDeque<Outgoing>,
-    stream_out: VecDeque<StreamAction>,
-    events: VecDeque<Event>,
-    events_lost: u64,
+    me: Arc<Record>,
     revision: u64,
+    timers: Timers,
+    out: VecDeque<Outgoing>,
+    events: VecDeque<Event>,
+    stream_out: VecDeque<StreamAction>,
+    events_lost: u64,
+    probes: few::Few<Cookie, probe::Probe>,
+    conns: BTreeMap<StreamId, streams::Conn>,
+    suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
+    /// Room for those of the datagram at hand.
+    claims: Vec<Arc<Packed>>,
     stats: Stats,
+    notes: Notes,
+    security: sealing::Security,
+    user: user::User,
+    queue: queue::Queue,
+    syncing: sync::SyncState,
+    watches: watch::Watches,
+    table: table::Table,
+    envelope: wire::Envelope,
+    vivaldi: vivaldi::Vivaldi,
+    cfg: Config,
+    storage: Storage,
+    rng: Random,
+    relays: BTreeMap<Cookie, relay::Relay>,
+    /// Claims that came lately, decoded.
+    memo: wire::Memo,
+    bootstrap: bootstrap::Bootstrap,
+    rejoin: upkeep::Rejoin,
+    leaving: Option<leave::Leaving>,
+    pending_joins: Vec<(JoinId, SocketAddr)>,
+    streams_opened: u64,
+    joins: u64,
 }
 
 impl Node {
@@ -323,6 +327,9 @@ impl Node {
 
     /// Claims of a datagram, in order.
     fn learn_claims(&mut self, now: Instant, from: SocketAddr, claims: &mut Vec<Arc<Packed>>) {
+        if claims.is_empty() {
+            return;
+        }
         self.touch_claims(claims);
         for c in claims.drain(..) {
             self.learn(now, &c, claims::Origin::Packet(from));

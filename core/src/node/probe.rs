@@ -66,7 +66,7 @@ const MAX_PROBES: usize = 1024;
 
 impl Node {
     pub(super) fn on_probe_timer(&mut self, now: Instant) {
-        self.timers.set(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
+        self.timers.add(Timer::Probe, now + self.patient(self.cfg.tuning.probe_interval));
         self.refill_looks();
         if let Some(id) = self.next_target() {
             self.start_probe(now, id, Kind::Regular);
@@ -111,7 +111,9 @@ impl Node {
         };
         self.probes.insert(cookie, probe);
         self.transmit(Outgoing::Ping { to, target, cookie });
-        self.arm_repeat(now, cookie);
+        if let Some(every) = self.repeat_every() {
+            self.timers.add(Timer::ProbeRepeat(cookie), now + self.patient(every));
+        }
         Some(cookie)
     }
 

@@ -22,9 +22,10 @@ const KEY_TOLD: usize = 128;
 
 /// What a node knows of keys and of those who may lie.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Security {
-    pub(super) keys: keyring::Keys,
     pub(super) replies: replies::Replies,
+    pub(super) keys: keyring::Keys,
     pub(super) vouched: vouch::Vouched,
     pub(super) strangers: strangers::Strangers,
 }

@@ -2,7 +2,10 @@
 //!
 //! Guarantee: what happens to a packet is a function of seed, link and its number on that link.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    sync::Arc,
+};
 
 use quorate_core::{Claim, Record, Statement, Version, wire};
 
@@ -29,11 +32,10 @@ const SOCKET_DATAGRAMS: usize = 512;
 /// Packets of the recent past kept per node for `replay`.
 const HISTORY: usize = 4096;
 
-/// A datagram under way.
+/// A datagram under way. Hosts have addresses of IPv4 only, which are smaller.
 #[derive(Debug, Default)]
 struct Packet {
-    from: Option<SocketAddr>,
-    to: Option<SocketAddr>,
+    way: Option<(SocketAddrV4, SocketAddrV4)>,
     bytes: Vec<u8>,
     cause: u64,
 }
@@ -86,7 +88,8 @@ fn messages(ring: Option<&wire::Keyring>, bytes: &[u8]) -> String {
 
 /// Sets trace entries of two packets apart: the last bytes, which hold part of every body.
 fn mark(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().take(8).fold(0, |m, b| m << 8 | u64::from(*b))
+    let short = || bytes.iter().rev().fold(0, |m, b| m << 8 | u64::from(*b));
+    bytes.last_chunk().map_or_else(short, |last| u64::from_le_bytes(*last))
 }
 
 impl World {
@@ -212,16 +215,17 @@ impl World {
         to: SocketAddr,
         bytes: Vec<u8>,
     ) {
-        let packet = Packet { from: Some(from), to: Some(to), bytes, cause: self.cause };
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else { return };
+        let packet = Packet { way: Some((from, to)), bytes, cause: self.cause };
         let slot = self.packets.put(packet);
         self.queue.plan(self.now + delay, Plan::Datagram(slot));
     }
 
     /// A datagram reaches its host.
     pub(super) fn datagram_arrives(&mut self, slot: u32) {
-        let Packet { from, to, bytes, cause } = self.packets.take(slot);
+        let Packet { way, bytes, cause } = self.packets.take(slot);
         self.cause = cause;
-        let (Some(from), Some(to)) = (from, to) else { return };
+        let Some((from, to)) = way.map(|(from, to)| (from.into(), to.into())) else { return };
         let h = number_of(to).unwrap_or(0) as usize;
         let sender = number_of(from).unwrap_or(0) as usize;
         let host = &self.hosts[h];

@@ -248,7 +248,7 @@ impl World {
         self.with_node(h, |node, now| node.handle_stream(now, id, event));
     }
 
-    /// The node's deadline has come, or one that was put off since.
+    /// The node's deadline has come, or one that is void.
     pub(super) fn timer_fires(&mut self, h: usize) {
         if self.hosts[h].timer_at != self.now {
             return;
@@ -274,7 +274,8 @@ impl World {
         self.with_node(h, |node, now| node.handle_timeout(now));
     }
 
-    /// Plans the node's deadline, if it comes before what is planned.
+    /// Plans the node's deadline, if it is another one than what is planned: that one is void then,
+    /// which is found out when it comes without a look at the node.
     pub(super) fn arm(&mut self, h: usize) {
         let host = &mut self.hosts[h];
         if host.is_stopped(self.now) {
@@ -283,7 +284,7 @@ impl World {
         let Some(deadline) = host.node.as_ref().and_then(|n| n.poll_timeout()) else { return };
         let Some(at) = host.when_clock_shows(deadline) else { return };
         let at = at.max(self.now);
-        if at < host.timer_at {
+        if at != host.timer_at {
             host.timer_at = at;
             self.queue.plan(at, Plan::Timer(h as u32));
         }

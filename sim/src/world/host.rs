@@ -102,45 +102,58 @@ pub(super) struct Flapping {
 }
 
 /// One host.
+///
+/// What each event reads comes first, together: there are too many hosts for any cache.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Host {
-    /// From 1.
-    pub number: u32,
-    pub name: Name,
-    pub addr: SocketAddr,
-    /// How many addresses it has had before.
-    pub moves: u8,
-    /// Index of its member in the world's table; rises with each empty disk.
-    pub identity: u32,
     pub process: Process,
-    /// It never ran, but there is talk of a member on it.
-    pub rumoured: bool,
-    pub node: Option<Box<Node>>,
-    /// Counts processes; what was planned for an earlier one is void.
-    pub life: u32,
-    pub clock: Clock,
+    /// A wake-up is planned.
+    pub waking: bool,
+    /// Its answers say that it is far away.
+    pub misplaced: bool,
     /// Which of its clocks the node is driven by.
     pub driven_by: NodeClock,
-    pub disk: Disk,
+    /// From 1.
+    pub number: u32,
+    /// When the earliest planned deadline is.
+    pub timer_at: u64,
     /// Stopped (SIGSTOP) until then.
     pub paused_until: u64,
     /// Frozen with its machine until then.
     pub suspended_until: u64,
+    pub node: Option<Box<Node>>,
+    pub clock: Clock,
+    pub inbox: VecDeque<Input>,
     /// How it shares the processor.
     pub share: Share,
-    /// When the earliest planned deadline is.
-    pub timer_at: u64,
-    /// A wake-up is planned.
-    pub waking: bool,
-    pub inbox: VecDeque<Input>,
+    pub addr: SocketAddr,
     /// Datagrams in the inbox (the socket's buffer).
     pub inbox_datagrams: usize,
-    /// Stream number to place in the slab.
-    pub streams: BTreeMap<u64, u32>,
-    /// Streams accepted so far.
-    pub accepted: u64,
+    /// The node's revision when it was last looked at.
+    pub revision: u64,
     /// Packets sent to each host so far, by its number.
     pub sent: Vec<u32>,
+    /// Stream number to place in the slab.
+    pub streams: BTreeMap<u64, u32>,
+    /// When its link out is free again (bandwidth).
+    pub link_free_at: u64,
+    /// What its node last asked to have written, and the generation in it.
+    pub asked: Option<(PersistToken, u64)>,
+    /// Those that are being written there.
+    pub keys_asked: Vec<(PersistToken, Keyring)>,
+    pub name: Name,
+    /// How many addresses it has had before.
+    pub moves: u8,
+    /// Index of its member in the world's table; rises with each empty disk.
+    pub identity: u32,
+    /// It never ran, but there is talk of a member on it.
+    pub rumoured: bool,
+    /// Counts processes; what was planned for an earlier one is void.
+    pub life: u32,
+    pub disk: Disk,
+    /// Streams accepted so far.
+    pub accepted: u64,
     /// Writes to disk so far.
     pub writes: u64,
     /// The recent past, if the scenario replays it: time, to, bytes.
@@ -149,26 +162,16 @@ pub(super) struct Host {
     pub delivered: BTreeSet<u64>,
     /// The keyring on its disk.
     pub keys: Option<Keyring>,
-    /// Those that are being written there.
-    pub keys_asked: Vec<(PersistToken, Keyring)>,
     pub joining: Joining,
     pub flapping: Option<Flapping>,
     /// The protocol versions of its program, if the scenario says.
     pub protocol: Option<(u8, u8)>,
-    /// Its answers say that it is far away.
-    pub misplaced: bool,
-    /// The node's revision when it was last looked at.
-    pub revision: u64,
     /// Its own version when it was last looked at; none before it took part.
     pub published: Option<Version>,
     /// What its server had on disk of the bootstrap when it was last looked at.
     pub memory: Option<Memory>,
-    /// What its node last asked to have written, and the generation in it.
-    pub asked: Option<(PersistToken, u64)>,
     /// When it last listed its members for the checker.
     pub listed_at: u64,
-    /// When its link out is free again (bandwidth).
-    pub link_free_at: u64,
     /// Since when its process runs undisturbed.
     pub well_since: u64,
     /// When its process started.

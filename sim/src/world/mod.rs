@@ -444,6 +444,7 @@ impl World {
         }
     }
 
+    #[inline]
     fn check(&mut self, h: usize, result: Result<(), Violation>) {
         if let Err(v) = result {
             self.fail(h, v.invariant.name().to_owned(), v.message);
