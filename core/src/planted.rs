@@ -98,6 +98,8 @@ bugs! {
         "a process that came late for its deadlines blames others for what it did not hear";
     AwaySaysNothing = "away-says-nothing",
         "who was away for long waits until it hears that it is accused";
+    AwayReadsFirst = "away-reads-first",
+        "who was away for long reads all that came in meanwhile before it minds that";
     SlowForgotten = "slow-forgotten",
         "a member that was accused and spoke up late has no more time than another";
     DegradedUnseen = "degraded-unseen",

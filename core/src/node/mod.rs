@@ -296,6 +296,7 @@ impl Node {
                 return;
             }
         };
+        self.mind_absence(now);
         self.begin_replies(now, bytes.len());
         let mut claims = core::mem::take(&mut self.claims);
         for b in wire::bodies(body) {
@@ -360,17 +361,7 @@ impl Node {
     /// Time has come to [`Node::poll_timeout`]. All input that came before must be handed in
     /// first: an ack that waits in a socket is no missing ack.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(due) = self.timers.next() {
-            let gap = now.since(due);
-            if gap > self.cfg.tuning.pause_threshold {
-                if self.notes.lateness.is_pause(now) {
-                    self.resume_after(now, gap);
-                }
-            } else if gap > self.cfg.tuning.lateness && !self.broken(Bug::LatenessCharged) {
-                let granted = self.notes.lateness.grant(now, gap);
-                self.put_off(granted);
-            }
-        }
+        self.mind_lateness(now);
         while let Some(t) = self.timers.pop(now) {
             self.on_timer(now, t);
         }

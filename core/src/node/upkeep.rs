@@ -29,8 +29,10 @@ const LATENESS: Duration = Duration::from_secs(30);
 /// A pause costs so much of a credit that grows with time and has this limit: a process that is
 /// late for ever has no excuse any more, until all of it is there again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
-/// Whoever was away for so long is probably suspected.
-const MISSED_AFTER: Duration = Duration::from_secs(3);
+/// Whoever was away for so long is probably suspected, and has not long to say that it is there.
+/// Each time costs a claim that goes round: with 3 s, where all of a cluster starve, twice as much
+/// is sent as with 5 s.
+const MISSED_AFTER: Duration = Duration::from_secs(5);
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -229,6 +231,33 @@ impl Node {
         if peers != **old {
             self.storage.durable.peers = Arc::new(peers);
             self.persist();
+        }
+    }
+
+    /// How long ago was the first deadline?
+    fn late_by(&self, now: Instant) -> Duration {
+        self.timers.next().map_or(Duration::ZERO, |due| now.since(due))
+    }
+
+    /// Were deadlines missed because the process was away, or slow?
+    pub(super) fn mind_lateness(&mut self, now: Instant) {
+        let gap = self.late_by(now);
+        if gap > self.cfg.tuning.pause_threshold {
+            if self.notes.lateness.is_pause(now) {
+                self.resume_after(now, gap);
+            }
+        } else if gap > self.cfg.tuning.lateness && !self.broken(Bug::LatenessCharged) {
+            let granted = self.notes.lateness.grant(now, gap);
+            self.put_off(granted);
+        }
+    }
+
+    /// A member's datagram came in: a long absence is minded before it is read. What waits is more
+    /// than a starved process may come to before it stands again, and deadlines come after all of
+    /// it. What is forged or a replay must have no effect, so it has not this one either (S9).
+    pub(super) fn mind_absence(&mut self, now: Instant) {
+        if self.late_by(now) >= MISSED_AFTER && !self.broken(Bug::AwayReadsFirst) {
+            self.mind_lateness(now);
         }
     }
 
