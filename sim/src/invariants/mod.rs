@@ -9,6 +9,7 @@
 
 pub mod liveness;
 mod outputs;
+mod overheard;
 mod quorum;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod user;
 use std::{collections::BTreeMap, fmt};
 
 pub use outputs::{OUTPUTS_MAX, held, outputs, own_claims, sealed};
+pub use overheard::Overheard;
 use quorate_core::{Limits, NodeId, State, Version};
 pub use quorum::Quorums;
 pub use user::{EventKey, Events};
@@ -416,6 +418,15 @@ impl Checker {
     pub fn loses_events(&mut self, observer: u32) {
         if let Some(o) = self.observers.get_mut(observer as usize) {
             o.lossy = true;
+        }
+    }
+
+    /// The process at `observer` had no room for all tombstones: of those that it does not list it
+    /// may not know that they died.
+    pub fn drops_tombstones(&mut self, observer: u32) {
+        if let Some(o) = self.observers.get_mut(observer as usize) {
+            let listed = |m: u32| o.views.get(m as usize).is_some_and(|v| v.told.is_some());
+            o.dead.retain(|&m, _| listed(m));
         }
     }
 

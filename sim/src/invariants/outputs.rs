@@ -71,15 +71,21 @@ pub fn own_claims(
     let Some(body) = opened else {
         return broken(Invariant::S8, "a datagram that its own members cannot read".into());
     };
-    let accuses = |m: wire::Message| match m {
-        wire::Message::Claim(c) => {
-            c.id() == own && matches!(c.state(), State::Suspect | State::Failed)
+    wire::messages(&body).flatten().flatten().try_for_each(|m| own_message(own, &m))
+}
+
+/// Checks one message that the member `own` sends.
+///
+/// # Errors
+/// S5.
+pub(super) fn own_message(own: NodeId, m: &wire::Message) -> Result<(), Violation> {
+    match m {
+        wire::Message::Claim(c)
+            if c.id() == own && matches!(c.state(), State::Suspect | State::Failed) =>
+        {
+            let message = "it tells others that it is suspect or failed itself".to_owned();
+            broken(Invariant::S5, message)
         }
-        _ => false,
-    };
-    if wire::messages(&body).flatten().flatten().any(accuses) {
-        let message = "it tells others that it is suspect or failed itself".to_owned();
-        return broken(Invariant::S5, message);
+        _ => Ok(()),
     }
-    Ok(())
 }

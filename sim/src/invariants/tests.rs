@@ -93,6 +93,12 @@ fn s2_holds_across_pruning() {
     c.tells(0, Told::Failed, seen(1, v(1, 1))).unwrap();
     c.tells(0, Told::Reaped, seen(1, v(1, 1))).unwrap();
     caught(c.tells(0, Told::Alive, seen(1, v(1, 1))), Invariant::S2);
+    // Who has no room to remember that holds it against nobody.
+    c.drops_tombstones(0);
+    c.tells(0, Told::Alive, seen(1, v(1, 1))).unwrap();
+    c.tells(0, Told::Failed, seen(1, v(1, 1))).unwrap();
+    c.drops_tombstones(0);
+    caught(c.tells(0, Told::Alive, seen(1, v(1, 1))), Invariant::S2);
 }
 
 #[test]

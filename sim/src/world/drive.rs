@@ -7,8 +7,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use quorate_core::{
-    Command, CommandOutcome, Config, Durable, Instant, Label, Node, Pairs, Persist, PersistToken,
-    QueryFilter, StreamEvent, StreamId, Tuning,
+    Command, CommandOutcome, Config, Counter, Durable, Instant, Label, Node, Pairs, Persist,
+    PersistToken, QueryFilter, StreamEvent, StreamId, Tuning,
 };
 use siphasher::sip::SipHasher13;
 
@@ -36,6 +36,9 @@ const JOIN_NEXT_NS: u64 = 1_000_000;
 const EXIT_NS: u64 = 50_000_000;
 /// In a large cluster each node's list is compared this often.
 const LISTING_NS: u64 = 20_000_000_000;
+/// In a large cluster one in so many datagrams and streams is taken apart: all would take as long
+/// again as the run.
+const LOOKED_AT: u64 = 64;
 
 impl World {
     /// Starts a process on host `h`. Without effect while one is there.
@@ -303,7 +306,7 @@ impl World {
             buffer.truncate(t.len);
             datagrams += 1;
             largest = largest.max(buffer.len());
-            if self.is_small {
+            if self.is_looked_at(self.measures.datagrams) {
                 let own = node.record().id;
                 let checked = invariants::own_claims(&label(), self.ring.as_ref(), own, &buffer);
                 self.check(h, checked);
@@ -319,11 +322,10 @@ impl World {
         }
         self.packets.recycle(buffer);
         while let Some(action) = node.poll_stream() {
+            self.overhears(h, node.record().id, &action);
             self.stream_action(h, action);
         }
-        while let Some(event) = node.poll_event() {
-            self.told(h, &event);
-        }
+        self.events(h, &mut node);
         let checked = invariants::outputs(&self.limits, datagrams, largest);
         self.check(h, checked);
         let (held, open) = (node.open_streams(), self.hosts[h].streams.len());
@@ -338,6 +340,28 @@ impl World {
             self.changed(h);
         }
         self.arm(h);
+    }
+
+    /// Tells what the node tells. What it had no room to remember it cannot hold against anybody,
+    /// neither those that it told of before nor those that it tells of now.
+    fn events(&mut self, h: usize, node: &mut Node) {
+        let dropped = node.stats().get(Counter::TombstonesDropped);
+        let is_full = self.hosts[h].tombstones_dropped != dropped;
+        self.hosts[h].tombstones_dropped = dropped;
+        if is_full {
+            self.checker.drops_tombstones(h as u32);
+        }
+        while let Some(event) = node.poll_event() {
+            self.told(h, &event);
+        }
+        if is_full {
+            self.checker.drops_tombstones(h as u32);
+        }
+    }
+
+    /// In a large cluster one in [`LOOKED_AT`] datagrams and streams is taken apart.
+    pub(super) const fn is_looked_at(&self, nth: u64) -> bool {
+        self.is_small || nth.is_multiple_of(LOOKED_AT)
     }
 
     /// In a large cluster: is it this node's turn to have its list compared?

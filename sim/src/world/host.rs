@@ -132,6 +132,8 @@ pub(super) struct Host {
     pub inbox_datagrams: usize,
     /// The node's revision when it was last looked at.
     pub revision: u64,
+    /// Tombstones that the node had no room for.
+    pub tombstones_dropped: u64,
     /// Packets sent to each host so far, by its number.
     pub sent: Vec<u32>,
     /// Stream number to place in the slab.
@@ -216,6 +218,7 @@ impl Host {
             misplaced: false,
             protocol: None,
             revision: 0,
+            tombstones_dropped: 0,
             published: None,
             memory: None,
             asked: None,

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_core::{StreamAction, StreamError, StreamId};
+use quorate_core::{NodeId, StreamAction, StreamError, StreamId};
 
 use super::{
     World,
@@ -15,6 +15,7 @@ use super::{
     queue::{Part, Plan, Side},
 };
 use crate::{
+    invariants::Overheard,
     keyed::{self, Purpose},
     trace::Kind,
 };
@@ -75,6 +76,8 @@ struct Conn {
     since: u64,
     attempt: u32,
     cause: u64,
+    /// What is said on it, if it is looked at.
+    overheard: Option<Box<Overheard>>,
 }
 
 impl Conn {
@@ -166,6 +169,16 @@ impl World {
         }
     }
 
+    /// The member `own` at `h` asks for `action`: what it says is no accusation of itself (S5).
+    pub(super) fn overhears(&mut self, h: usize, own: NodeId, action: &StreamAction) {
+        let StreamAction::Write { id, bytes } = action else { return };
+        let Some((slot, generation, side)) = self.side_of(h, *id) else { return };
+        let Some(c) = self.conns.get(slot, generation) else { return };
+        let Some(heard) = &mut c.overheard else { return };
+        let checked = heard.writes(side == Side::Opener, own, bytes, self.ring.as_ref());
+        self.check(h, checked);
+    }
+
     fn opens(&mut self, h: usize, id: StreamId, to: std::net::SocketAddr) {
         let target = number_of(to).filter(|n| (*n as usize) < self.hosts.len()).unwrap_or(0);
         let seq = self.note(h, Kind::Open, Some(target), (0, id.number()), Default::default);
@@ -181,6 +194,7 @@ impl World {
             since: self.now,
             attempt: 0,
             cause: seq,
+            overheard: self.is_looked_at(seq).then(Box::default),
         });
         self.hosts[h].streams.insert(id.number(), slot);
         self.send_syn(slot, generation);
