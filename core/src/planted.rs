@@ -96,6 +96,8 @@ bugs! {
         "a member may fail and come back as often as it likes";
     LatenessCharged = "lateness-charged",
         "a process that came late for its deadlines blames others for what it did not hear";
+    AccusesItself = "accuses-itself",
+        "who joins is told of the member that it joined by as of one that failed";
     AwaySaysNothing = "away-says-nothing",
         "who was away for long waits until it hears that it is accused";
     AwayReadsFirst = "away-reads-first",

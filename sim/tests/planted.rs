@@ -74,6 +74,7 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::LastIncarnationStands, "traffic/forged-stranger.scn"),
     (Bug::LatenessCharged, "faults/starved-all.scn"),
     (Bug::AwaySaysNothing, "large/stands-twice.scn"),
+    (Bug::AccusesItself, "start/join-in-a-chain.scn"),
     (Bug::AwayReadsFirst, "large/runs-for-a-millisecond.scn"),
     (Bug::SlowForgotten, "faults/slow-again.scn"),
     (Bug::LiarFollowed, "coordinates/liar.scn"),

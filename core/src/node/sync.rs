@@ -19,6 +19,7 @@ use crate::{
     identity::NodeId,
     output::{Event, JoinError, JoinId, StreamId},
     planted::Bug,
+    record::{Claim, Statement},
     stats::Counter,
     time::Instant,
     wire::{Ack, ClaimList, Hello, Message, Packed, Purpose, Reject, Welcome},
@@ -146,7 +147,12 @@ impl Node {
 
     /// Everything known, then `Done`.
     pub(super) fn all_claims(&self, out: &mut Vec<Message>) {
-        let me = self.claim_about(self.me.id);
+        let me = if self.broken(Bug::AccusesItself) {
+            let (record, by) = (Arc::clone(&self.me), self.me.id);
+            Some(Packed::new(Claim { record, statement: Statement::Failed { by } }))
+        } else {
+            self.claim_about(self.me.id)
+        };
         push_claims(me.iter().chain(self.table.iter()), out);
         out.push(Message::Done(()));
     }

@@ -77,15 +77,24 @@ pub fn own_claims(
 /// Checks one message that the member `own` sends.
 ///
 /// # Errors
-/// S5.
+/// S5; S8 if it holds a claim that cannot be read.
 pub(super) fn own_message(own: NodeId, m: &wire::Message) -> Result<(), Violation> {
-    match m {
-        wire::Message::Claim(c)
-            if c.id() == own && matches!(c.state(), State::Suspect | State::Failed) =>
-        {
+    let said = |id: NodeId, state: State| {
+        if id == own && matches!(state, State::Suspect | State::Failed) {
             let message = "it tells others that it is suspect or failed itself".to_owned();
-            broken(Invariant::S5, message)
+            return broken(Invariant::S5, message);
         }
+        Ok(())
+    };
+    match m {
+        wire::Message::Claim(c) => said(c.id(), c.state()),
+        wire::Message::Claims(all) => {
+            all.bodies().try_for_each(|body| match body.and_then(wire::Packed::decode) {
+                Ok(c) => said(c.id(), c.state()),
+                Err(e) => broken(Invariant::S8, format!("a claim that nobody can read: {e}")),
+            })
+        }
+        wire::Message::Summaries(all) => all.items.iter().try_for_each(|i| said(i.id, i.state)),
         _ => Ok(()),
     }
 }

@@ -73,7 +73,7 @@ impl Overheard {
 mod tests {
     use std::sync::Arc;
 
-    use quorate_core::{Claim, Label, Name, Record, Statement};
+    use quorate_core::{BoundedVec, Claim, Label, Name, Record, State, Statement, Version};
 
     use super::*;
     use crate::program::keyring;
@@ -89,6 +89,21 @@ mod tests {
 
     fn failed() -> wire::Message {
         claim(OWN, Statement::Failed { by: OWN })
+    }
+
+    /// As streams tell of many.
+    fn list(claims: [wire::Message; 2]) -> wire::Message {
+        let packed = claims.map(|m| match m {
+            wire::Message::Claim(c) => wire::Packed::new(c),
+            m => panic!("{m:?} is no claim"),
+        });
+        wire::Message::Claims(wire::ClaimList::pack(packed.iter().map(|p| &**p)).remove(0))
+    }
+
+    fn summary(state: State) -> wire::Message {
+        let item = wire::Summary { id: OWN, version: Version::default(), state };
+        let items = BoundedVec::new(vec![item]).unwrap();
+        wire::Message::Summaries(wire::Summaries { items, last: true })
     }
 
     /// Both sides of a sealed stream write; what comes of each write of the opener and acceptor.
@@ -118,12 +133,17 @@ mod tests {
     fn s5_a_node_accuses_itself_on_a_stream() {
         let other = NodeId::from_bytes([2; 16]);
         let alive = claim(OWN, Statement::Alive);
-        let about_another = claim(other, Statement::Failed { by: OWN });
+        let about_another = || claim(other, Statement::Failed { by: OWN });
+        let fine = list([about_another(), claim(OWN, Statement::Alive)]);
+        let left = summary(State::Left);
         for step in [1, 7, 1000] {
-            assert!(sealed([&alive, &about_another], step).iter().all(Result::is_ok));
+            assert!(sealed([&alive, &about_another()], step).iter().all(Result::is_ok));
+            assert!(sealed([&fine, &left], step).iter().all(Result::is_ok));
             let s5 = Some(Invariant::S5.name());
-            assert_eq!(sealed([&failed(), &alive], step).each_ref().map(name), [s5, None]);
-            assert_eq!(sealed([&alive, &failed()], step).each_ref().map(name), [None, s5]);
+            for wrong in [failed(), list([about_another(), failed()]), summary(State::Suspect)] {
+                assert_eq!(sealed([&wrong, &alive], step).each_ref().map(name), [s5, None]);
+                assert_eq!(sealed([&alive, &wrong], step).each_ref().map(name), [None, s5]);
+            }
         }
         let label = Label::new("dc1").unwrap();
         let mut bytes = wire::stream_head(&label);
