@@ -9,7 +9,7 @@
 //! for each column but the first (`<!-- crash detected, rest bytes -->`; `crash@50` where a case is
 //! run in several sizes). The first column has the values of the constant that heads it.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use sim::{
     compare::{self, Comparison, Row},
@@ -195,23 +195,24 @@ fn cell(column: &Column, row: &Row) -> String {
 /// The cells of each row, without the first of each.
 fn measured(table: &Table) -> Result<Vec<Vec<String>>, String> {
     let profiles = constants::parse(&setting(&table.constant, &table.values))?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut out = vec![Vec::new(); table.values.len()];
+    let mut known: BTreeMap<(&str, u32), Vec<Row>> = BTreeMap::new();
     for column in &table.columns {
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        let rows = compare::compare(
-            &Comparison {
+        let rows = known.entry((&column.case, column.size)).or_insert_with(|| {
+            let what = Comparison {
                 sizes: vec![column.size],
                 cases: vec![column.case.clone()],
                 profiles: profiles.clone(),
                 seeds: column.seeds,
                 jobs,
-            },
-            || {},
-        );
+            };
+            compare::compare(&what, || {})
+        });
         if rows.len() != out.len() {
             return Err(format!("`{}` is no case", column.case));
         }
-        for (cells, row) in out.iter_mut().zip(&rows) {
+        for (cells, row) in out.iter_mut().zip(rows.iter()) {
             cells.push(cell(column, row));
         }
     }

@@ -277,6 +277,20 @@ fn scenarios_find_what_no_sweep_looks_for() {
     }
 }
 
+/// Who joins is told all on a stream, whose messages are taken apart, sealed or not.
+#[test]
+fn who_accuses_itself_on_a_stream_is_caught_by_s5() {
+    let text = "cluster 2 seed 1\nat 0s join n2 via n1\nfor 10s n1 not left on n1\n";
+    for sealed in [false, true] {
+        let scenario = Scenario::parse(text).unwrap();
+        let clean = Program { sealed, ..Program::default() };
+        assert_eq!(failure(scenario.clone(), &clean), None);
+        let tuning = Tuning { bug: Some(Bug::AccusesItself), ..Tuning::default() };
+        let found = failure(scenario, &Program { sealed, ..Program::tuned(tuning) }).unwrap();
+        assert_eq!(found.check, "S5-self-accusation", "sealed: {sealed}, {}", found.message);
+    }
+}
+
 #[test]
 fn tests_of_core_find_what_no_cluster_shows() {
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
