@@ -36,8 +36,7 @@ const JOIN_NEXT_NS: u64 = 1_000_000;
 const EXIT_NS: u64 = 50_000_000;
 /// In a large cluster each node's list is compared this often.
 const LISTING_NS: u64 = 20_000_000_000;
-/// In a large cluster one in so many datagrams and streams is taken apart: all would take as long
-/// again as the run.
+/// In a large cluster one in so many datagrams and streams is taken apart: it is run for its speed.
 const LOOKED_AT: u64 = 64;
 
 impl World {
