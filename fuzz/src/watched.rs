@@ -2,8 +2,8 @@
 //!
 //! Among honest members ([`Ledger::honest`]) all of them do. A node that is fed forged claims can
 //! know of versions and contents that no member published; of others then only what holds for any
-//! input is checked: versions and deaths (S1, S2) and events against the list (S7), until so many
-//! were forgotten that tombstones were, too.
+//! input is checked: versions and deaths (S1, S2; of a node without room for all its tombstones only
+//! where it remembers them) and events against the list (S7).
 
 use std::{collections::BTreeMap, hash::Hasher, net::SocketAddr};
 
@@ -22,7 +22,6 @@ pub struct Ledger {
     checker: Checker,
     subjects: BTreeMap<NodeId, u32>,
     honest: bool,
-    forgotten: usize,
 }
 
 fn must(checked: Result<(), Violation>) {
@@ -43,13 +42,13 @@ impl Ledger {
     /// All claims are made by these members themselves, in this order.
     pub fn honest(members: impl IntoIterator<Item = NodeId>) -> Self {
         let subjects = (0..).zip(members).map(|(i, id)| (id, i)).collect();
-        Self { checker: Checker::default(), subjects, honest: true, forgotten: 0 }
+        Self { checker: Checker::default(), subjects, honest: true }
     }
 
     /// Others may say anything of anybody.
     pub fn forged(own: NodeId) -> Self {
         let checker = Checker::of(0, true);
-        Self { checker, subjects: BTreeMap::from([(own, 0)]), honest: false, forgotten: 0 }
+        Self { checker, subjects: BTreeMap::from([(own, 0)]), honest: false }
     }
 
     fn seen(&mut self, r: &Record) -> Seen {
@@ -64,10 +63,6 @@ impl Ledger {
         let highest = Version { generation: u64::MAX, incarnation: u32::MAX };
         must(self.checker.publishes(Seen { subject, version: highest, content: 0 }));
         Seen { subject, version: r.version, content: 0 }
-    }
-
-    fn tombstones_hold(&self, limits: &Limits) -> bool {
-        self.honest || self.forgotten <= limits.tombstones
     }
 }
 
@@ -91,6 +86,7 @@ pub struct Watched {
     asked: Option<(PersistToken, u64)>,
     writing: Option<Persist>,
     revision: u64,
+    tombstones_dropped: u64,
     published: Option<Version>,
     /// It took part at least once: one that left before it did has published nothing.
     ran: bool,
@@ -113,7 +109,7 @@ impl Watched {
         ledger.checker.starts(place, place);
         let buf = Vec::with_capacity(2 * limits.datagram_bytes);
         let (asked, writing, published) = (None, None, None);
-        let (revision, ran, skips_sealed) = (0, false, ledger.honest);
+        let (revision, tombstones_dropped, ran, skips_sealed) = (0, 0, false, ledger.honest);
         Some(Self {
             node,
             disk,
@@ -122,6 +118,7 @@ impl Watched {
             asked,
             writing,
             revision,
+            tombstones_dropped,
             published,
             ran,
             skips_sealed,
@@ -170,10 +167,7 @@ impl Watched {
             heap::count(|| drop(action));
             assert!(out.streams.len() < 2000, "S8: stream actions without end");
         }
-        while let Some(event) = heap::count(|| self.node.poll_event()) {
-            self.told(&event, ledger);
-            heap::count(|| drop(event));
-        }
+        self.events(ledger);
         assert_eq!(self.node.stats().get(Counter::EventsLost), 0, "S8: more events than fit");
         assert!(self.node.open_streams() <= self.limits.streams, "S8: streams");
         if self.revision != self.node.revision() {
@@ -209,6 +203,23 @@ impl Watched {
         }
     }
 
+    /// What the node had no room to remember it can hold against nobody, neither those that it told
+    /// of before nor those that it tells of now.
+    fn events(&mut self, ledger: &mut Ledger) {
+        let dropped = self.node.stats().get(Counter::TombstonesDropped);
+        let is_full = std::mem::replace(&mut self.tombstones_dropped, dropped) != dropped;
+        if is_full {
+            ledger.checker.drops_tombstones(self.place);
+        }
+        while let Some(event) = heap::count(|| self.node.poll_event()) {
+            self.told(&event, ledger);
+            heap::count(|| drop(event));
+        }
+        if is_full {
+            ledger.checker.drops_tombstones(self.place);
+        }
+    }
+
     fn told(&mut self, event: &Event, ledger: &mut Ledger) {
         let (told, record) = match event {
             Event::Alive { record } => (Told::Alive, record),
@@ -224,11 +235,8 @@ impl Watched {
             }
             _ => return,
         };
-        ledger.forgotten += usize::from(matches!(told, Told::Reaped | Told::Unconfirmed));
         let seen = ledger.seen(record);
-        if ledger.tombstones_hold(&self.limits) {
-            must(ledger.checker.tells(self.place, told, seen));
-        }
+        must(ledger.checker.tells(self.place, told, seen));
     }
 
     /// The list and the own record changed.
@@ -249,8 +257,6 @@ impl Watched {
         assert!(all.len() < self.limits.members, "S8: {} members and itself", all.len());
         assert!(all.iter().all(|m| m.record.id != local.record.id), "S5: it lists itself");
         let all: Vec<_> = all.iter().map(|m| (ledger.seen(&m.record), m.state)).collect();
-        if ledger.tombstones_hold(&self.limits) {
-            must(ledger.checker.lists(self.place, &self.limits, all.into_iter()));
-        }
+        must(ledger.checker.lists(self.place, &self.limits, all.into_iter()));
     }
 }
