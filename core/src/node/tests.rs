@@ -45,6 +45,8 @@ struct World {
     now: Instant,
     hosts: Vec<Host>,
     peers: BTreeMap<End, End>,
+    /// What was written at each end of every stream.
+    written: BTreeMap<End, Vec<u8>>,
     accepted: u64,
     /// This host runs, and nothing reaches it or leaves it.
     cut: Option<usize>,
@@ -73,7 +75,8 @@ fn config(i: usize) -> Config {
 impl World {
     fn new(n: usize) -> Self {
         let (now, accepted) = (Instant::from_nanos(1), 0);
-        let mut w = Self { now, hosts: Vec::new(), peers: BTreeMap::new(), accepted, cut: None };
+        let (hosts, peers, written) = Default::default();
+        let mut w = Self { now, hosts, peers, written, accepted, cut: None };
         (0..n).for_each(|i| w.start(config(i)));
         w
     }
@@ -188,6 +191,7 @@ impl World {
                 }
             }
             StreamAction::Write { id, bytes } => {
+                self.written.entry((i, id)).or_default().extend(&bytes);
                 if let Some(&(p, theirs)) = self.peers.get(&(i, id)) {
                     for part in bytes.chunks(100) {
                         self.hosts[p].node.handle_stream(now, theirs, StreamEvent::Data(part));

@@ -98,6 +98,42 @@ fn what_was_recorded_changes_nothing() {
     }
 }
 
+/// How many ends of streams a process that knows nobody learns something from when they are played
+/// to it, of how many.
+fn taught_by_recordings(w: &World, c: impl Fn(usize) -> Config) -> (usize, usize) {
+    let taught = |((by, id), bytes): (&End, &Vec<u8>)| {
+        let (now, mut node) = (w.now, Node::new(c(9), [9; 32], w.now).unwrap());
+        let token = node.poll_persist().unwrap().token;
+        node.handle_persisted(now, token);
+        let (said, before) = (StreamEvent::Data(bytes), node.revision());
+        if id.is_accepted() {
+            node.command(now, Command::Join { addr: addr(*by) }).unwrap();
+            let Some(StreamAction::Open { id, .. }) = node.poll_stream() else {
+                panic!("a join opens no stream")
+            };
+            for event in [StreamEvent::Connected, said, StreamEvent::Finished] {
+                node.handle_stream(now, id, event);
+            }
+        } else {
+            let from = addr(*by);
+            for event in [StreamEvent::Accepted { from }, said, StreamEvent::Finished] {
+                node.handle_stream(now, StreamId::accepted(1), event);
+            }
+        }
+        node.revision() != before
+    };
+    (w.written.iter().filter(|x| taught(*x)).count(), w.written.len())
+}
+
+#[test]
+fn what_was_said_on_a_stream_cannot_be_said_again() {
+    let w = cluster(4);
+    let (taught, ends) = taught_by_recordings(&w, |i| sealed(i, 1));
+    assert!(taught == 0 && ends > 20, "{taught} of {ends}");
+    let (taught, ends) = taught_by_recordings(&World::joined(4), config);
+    assert!(taught > 10, "in clear {taught} of {ends}: this test sees nothing");
+}
+
 #[test]
 fn a_key_is_replaced_while_the_cluster_runs() {
     let mut w = cluster(5);
