@@ -89,6 +89,10 @@ impl World {
     pub(super) fn disturbs(&mut self, until: u64) {
         let l = &mut self.lively;
         l.disturbed_at = l.disturbed_at.max(until).max(self.now);
+        // Who is cut off meanwhile cannot ask anybody.
+        if self.now < l.forged_until {
+            l.forged_until = l.disturbed_at + FORGED_NS;
+        }
         l.settled = false;
     }
 
@@ -114,7 +118,7 @@ impl World {
             | Action::Rumour { .. }
             | Action::Key { .. } => 0,
             Action::Forge { .. } => {
-                self.lively.forged_until = self.now + FORGED_NS;
+                self.lively.forged_until = self.now.max(self.lively.disturbed_at) + FORGED_NS;
                 0
             }
             Action::Disk { fault, .. } if *fault != DiskFault::Ok => 0,
