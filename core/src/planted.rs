@@ -270,6 +270,22 @@ bugs! {
         "an application may queue as many events as it likes";
     OldEventsTold = "old-events-told",
         "an event from before the window is told again";
+    HelpersByChance = "helpers-by-chance",
+        "helpers that were met are drawn by chance among many that were not";
+    UnmetOweNacks = "unmet-owe-nacks",
+        "a nack that does not come from who was only heard of is held against one's own health";
+    RoundStands = "round-stands",
+        "who was only heard of is always looked at before the round's next";
+    ObserversLetGo = "observers-let-go",
+        "observers are let go before others are there in their place";
+    UnmetAwaited = "unmet-awaited",
+        "an observer that was only heard of and cannot be reached is waited for";
+    TalkKept = "talk-kept",
+        "any number of those that were only heard of are kept as peers for a restart";
+    NewsToAnybody = "news-to-anybody",
+        "news goes to any listed member although many may be made up";
+    WatchWaits = "watch-waits",
+        "new observers are not picked while one that could not be reached is waited for";
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::LoserStays, "names/heal-cluster-of-two.scn"),
     (Bug::HolderNotProbed, "names/wiped-and-moved.scn"),
     (Bug::HearsayBelieved, "hearsay/never-was.scn"),
+    (Bug::HelpersByChance, "hearsay/made-up-helpers.scn"),
+    (Bug::UnmetOweNacks, "hearsay/made-up-witnesses.scn"),
+    (Bug::ObserversLetGo, "hearsay/made-up-observers.scn"),
+    (Bug::UnmetAwaited, "hearsay/made-up-members.scn"),
+    (Bug::NewsToAnybody, "hearsay/made-up-members.scn"),
     (Bug::DroppedNotSought, "large/calm-bounds.scn"),
     (Bug::LateTurnLost, "names/newcomer-restarts.scn"),
     (Bug::FlapsNotDamped, "partitions/flapping-slowly.scn"),
@@ -99,6 +104,9 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
 /// Rules that a cluster shows by chance only, or not at all (what a stranger is answered): a test
 /// of `quorate-core` fails without each. The list there is `each_broken_rule_is_caught`.
 const FOUND_BY_A_TEST: &[Bug] = &[
+    Bug::RoundStands,
+    Bug::TalkKept,
+    Bug::WatchWaits,
     Bug::WitnessesUncounted,
     Bug::NackLate,
     Bug::AccusersUncounted,

@@ -16,15 +16,17 @@ use crate::{identity::NodeId, planted::Bug, time::Instant};
 const SLACK: Duration = Duration::from_millis(400);
 
 impl Node {
-    /// Whom to probe now: a doubt; or in turns one of our observers, and somebody only heard of or
-    /// the round's next (SWIM §4.3).
+    /// Whom to probe now: a doubt; or in turns one of our observers, and somebody only heard of (at
+    /// most two times of three) or the round's next (SWIM §4.3).
     pub(super) fn next_target(&mut self) -> Option<NodeId> {
         self.watches.turn = self.watches.turn.wrapping_add(1);
         let turn = self.watches.turn;
         self.next_doubtful()
-            .or_else(|| match turn % 2 {
-                0 if self.broken(Bug::ObserversByChance) => None,
-                0 => self.observer_in_turn(turn / 2),
+            .or_else(|| match turn % 6 {
+                0 | 2 | 4 if self.broken(Bug::ObserversByChance) => None,
+                0 | 2 | 4 => self.observer_in_turn(turn / 2),
+                // Else the round would stand for as long as somebody makes members up.
+                5 if !self.broken(Bug::RoundStands) => None,
                 _ => self.next_unmet(),
             })
             .or_else(|| self.next_of_round())

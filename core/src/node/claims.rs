@@ -262,7 +262,7 @@ impl Node {
                 continue;
             }
             // One that was only heard of is looked at in its turn, wherever it is said to be.
-            if !self.notes.hearsay.is_unmet(&self.table, holder.id) {
+            if !self.is_unmet(holder.id) {
                 self.start_probe(now, holder.id, Kind::Verify);
             }
             if holder.addr != record.addr {

@@ -110,7 +110,7 @@ impl Node {
     fn gossip_round(&mut self) {
         self.queue.fresh = false;
         let k = self.cfg.tuning.gossip_fanout;
-        let to = self.table.random_live(&mut self.rng, k, |_| true);
+        let to = self.random_hearers(k);
         self.gossip_to(&to);
     }
 

@@ -119,8 +119,21 @@ impl Node {
     }
 
     /// It answered.
-    pub(super) fn met(&mut self, id: NodeId) {
-        self.forget_hearsay(id);
+    pub(super) fn met(&mut self, now: Instant, id: NodeId) {
+        if self.is_unmet(id) {
+            self.forget_hearsay(id);
+            self.watch_met(now);
+        }
+    }
+
+    /// Is it known by what others say only?
+    pub(super) fn is_unmet(&self, id: NodeId) -> bool {
+        self.notes.hearsay.is_unmet(&self.table, id)
+    }
+
+    /// Is there only talk of it: was it neither met nor known before?
+    pub(super) fn is_talk(&self, id: NodeId) -> bool {
+        self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet
     }
 
     /// Before it leaves the table.
@@ -139,7 +152,7 @@ impl Node {
         let claim = Claim { record: Arc::new(r.clone()), statement: Statement::Alive };
         self.learn_claim(now, claim, super::claims::Origin::Stream { spread });
         if there && self.table.get(r.id).is_some_and(|e| e.record.version == r.version) {
-            self.met(r.id);
+            self.met(now, r.id);
         }
     }
 
@@ -181,17 +194,59 @@ impl Node {
         self.table.id_at(u32::try_from(slot).ok()?)
     }
 
+    /// Up to `k` random live members that `want` takes, and how many of them were met. Those come
+    /// first, however few they are: of others there may be any number, made up. But better somebody
+    /// only heard of than nobody.
+    pub(super) fn random_met(
+        &mut self,
+        k: usize,
+        want: impl Fn(&Table, NodeId) -> bool,
+    ) -> (Vec<NodeId>, usize) {
+        let any = self.broken(Bug::UnmetHelp);
+        let by_chance = self.broken(Bug::HelpersByChance);
+        let (table, hearsay, rng) = (&self.table, &self.notes.hearsay, &mut self.rng);
+        if hearsay.is_empty() {
+            let picked = table.random_live(rng, k, |id| want(table, *id));
+            let all = picked.len();
+            return (picked, all);
+        }
+        let met = |id: &NodeId| want(table, *id) && (any || !hearsay.is_unmet(table, *id));
+        let mut picked = match by_chance {
+            true => table.random_live(rng, k, met),
+            false => table.any_live(rng, k, met),
+        };
+        let known = picked.len();
+        if known < k {
+            let other = |id: &NodeId| want(table, *id) && !picked.contains(id);
+            let more = table.random_live(rng, k - known, other);
+            picked.extend(more);
+        }
+        (picked, known)
+    }
+
+    /// Up to `k` random live members to tell something. Where some may be made up, half of them were
+    /// met: else news would go to addresses at which nobody is.
+    pub(super) fn random_hearers(&mut self, k: usize) -> Vec<NodeId> {
+        if !self.is_shy() || self.broken(Bug::NewsToAnybody) {
+            return self.table.random_live(&mut self.rng, k, |_| true);
+        }
+        let half = (k + self.rng.below(2)) / 2;
+        let (mut to, _) = self.random_met(half, |_, _| true);
+        let more = self.table.random_live(&mut self.rng, k - to.len(), |id| !to.contains(id));
+        to.extend(more);
+        to
+    }
+
     /// How much longer a suspicion of this member runs.
     pub(super) fn hearsay_grace(&self, id: NodeId) -> Duration {
-        let told_only = self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet;
-        if told_only && !self.broken(Bug::GraceNotGiven) { GRACE } else { Duration::ZERO }
+        let given = self.is_talk(id) && !self.broken(Bug::GraceNotGiven);
+        if given { GRACE } else { Duration::ZERO }
     }
 
     /// A suspicion has run out. If its member was never met and not known before, there was only
     /// talk of it: it is taken off the list. `false`: it has failed.
     pub(super) fn disbelieve(&mut self, now: Instant, id: NodeId) -> bool {
-        let told_only = self.notes.hearsay.meeting(&self.table, id) == Meeting::Unmet;
-        if !told_only || self.broken(Bug::HearsayBelieved) {
+        if !self.is_talk(id) || self.broken(Bug::HearsayBelieved) {
             return false;
         }
         let Some(e) = self.take_off(id) else { return false };

@@ -43,7 +43,7 @@ impl Node {
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.event(Event::JoinFinished { id, addr, result: Err(JoinError::Leaving) });
         }
-        let asked = self.table.random_live(&mut self.rng, ASKED, |_| true);
+        let (asked, _) = self.random_met(ASKED, |_, _| true);
         let enough = asked.len().min(ENOUGH);
         let unconfirmed = asked.into_iter().map(|id| (self.rng.u64(), id)).collect();
         self.leaving = Some(Leaving { unconfirmed, confirmed: 0, enough });

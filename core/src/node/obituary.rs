@@ -49,7 +49,7 @@ impl Node {
             || claim.state() != State::Failed
             || !plausible(known.0, refutation(claim.version(), known.0))
             || origin == Origin::Own
-            || self.notes.hearsay.is_unmet(&self.table, id)
+            || self.is_unmet(id)
             || !self.cfg.tuning.doubt_failures
             || self.broken(Bug::ObituaryBelieved)
         {

@@ -6,7 +6,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
-use super::{Node, Outgoing, Timer, degraded::Path, streams::Role};
+use super::{Node, Outgoing, Timer, degraded::Path, streams::Role, table::Table};
 use crate::{
     coordinate::Place,
     identity::NodeId,
@@ -38,6 +38,8 @@ pub(super) struct Probe {
     /// The direct ping was not answered in time.
     late: bool,
     helpers: u32,
+    /// Of those, whom we have met: they exist, and owe a nack.
+    owed: u32,
     nacks: Vec<(NodeId, NackReason)>,
     stream: Option<StreamId>,
     /// What our own stream met.
@@ -102,6 +104,7 @@ impl Node {
             sent: now,
             late: false,
             helpers: 0,
+            owed: 0,
             nacks: Vec::new(),
             stream: None,
             met: None,
@@ -176,20 +179,11 @@ impl Node {
         let budget_ms = u32::try_from(rest.as_millis()).unwrap_or(u32::MAX);
         let nobody = self.broken(Bug::HelpersNotAsked);
         let k = if nobody { 0 } else { t.indirect_checks as usize };
-        let table = &self.table;
-        let usable = |id: &NodeId| {
-            *id != target && table.get(*id).is_some_and(|e| e.state() == crate::State::Alive)
+        let usable = |t: &Table, id: NodeId| {
+            id != target && t.get(id).is_some_and(|e| e.state() == crate::State::Alive)
         };
-        let hearsay = &self.notes.hearsay;
-        let any = self.broken(Bug::UnmetHelp);
-        let met = |id: &NodeId| usable(id) && (any || !hearsay.is_unmet(table, *id));
-        let mut helpers = table.random_live(&mut self.rng, k, met);
-        if helpers.len() < k && !hearsay.is_empty() {
-            // Better somebody only heard of than nobody.
-            let other = |id: &NodeId| usable(id) && !helpers.contains(id);
-            let more = table.random_live(&mut self.rng, k - helpers.len(), other);
-            helpers.extend(more);
-        }
+        let (helpers, met) = self.random_met(k, usable);
+        let owed = if self.broken(Bug::UnmetOweNacks) { helpers.len() } else { met };
         let from = self.sender();
         for id in &helpers {
             let Some(to) = self.table.get(*id).map(|e| e.record.addr) else { continue };
@@ -204,6 +198,7 @@ impl Node {
         if let Some(p) = self.probes.get_mut(&cookie) {
             p.late = true;
             p.helpers = u32::try_from(helpers.len()).unwrap_or(u32::MAX);
+            p.owed = u32::try_from(owed).unwrap_or(u32::MAX);
             p.stream = stream;
         }
     }
@@ -221,7 +216,7 @@ impl Node {
         }
         self.stats.count(Counter::ProbesFailed);
         self.drop_doubt(p.target);
-        if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.helpers) {
+        if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.owed) {
             // However many nacks are missing, it is one hint that the fault may be ours.
             self.worse_health();
         }
@@ -270,7 +265,7 @@ impl Node {
             };
         // News is for those that were met.
         let all = self.broken(Bug::NewsToUnmet);
-        let trusted = known.filter(|id| all || !self.notes.hearsay.is_unmet(&self.table, *id));
+        let trusted = known.filter(|id| all || !self.is_unmet(*id));
         if known.is_some() {
             self.transmit(Outgoing::Message { to: from, message, known: trusted });
         } else {
@@ -326,7 +321,7 @@ impl Node {
         }
         let sender = wire::Sender { id: p.target, version: a.version };
         self.vouch(now, from, sender);
-        self.met(p.target);
+        self.met(now, p.target);
         let known = self.known_at(p.target, from).is_some();
         if known && path == Path::Packet {
             self.reached(p.target);
@@ -463,7 +458,8 @@ impl Probe {
     }
 
     fn evidence(&self) -> Evidence {
-        let alone = self.met == Some(NackReason::Refused) && self.helpers == 0;
+        let nobody = self.owed == 0 && self.nacks.is_empty();
+        let alone = self.met == Some(NackReason::Refused) && nobody;
         if alone || self.refused_twice() {
             return Evidence::Refused;
         }

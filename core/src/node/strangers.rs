@@ -109,7 +109,7 @@ impl Node {
         let claim = Arc::clone(&s.claim);
         if now.since(since) >= GONE_FOR {
             self.admit(now, &claim, Origin::Packet(from));
-            self.met(claim.id());
+            self.met(now, claim.id());
         }
         true
     }

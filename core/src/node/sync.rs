@@ -69,7 +69,7 @@ impl Node {
             self.timers.set(Timer::Settle, quiet.max(self.syncing.not_before));
             return;
         }
-        if let [id] = self.table.random_live(&mut self.rng, 1, |_| true)[..] {
+        if let [id] = self.random_hearers(1)[..] {
             self.start_probe(now, id, Kind::Contact);
         }
     }
@@ -106,7 +106,7 @@ impl Node {
 
     pub(super) fn on_full_sync_timer(&mut self, now: Instant) {
         self.arm_full_sync(now);
-        if let [id] = self.table.random_live(&mut self.rng, 1, |_| true)[..]
+        if let [id] = self.random_hearers(1)[..]
             && let Some(to) = self.table.get(id).map(|e| e.record.addr)
         {
             self.open_join(now, to, None);

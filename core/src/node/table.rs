@@ -391,6 +391,24 @@ impl Table {
         self.random(&self.live, rng, k, want)
     }
 
+    /// As above; however few of many `want` takes, they are found.
+    pub(super) fn any_live(
+        &self,
+        rng: &mut Random,
+        k: usize,
+        want: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let mut found = self.random_live(rng, k, &want);
+        if found.len() < k {
+            let (before, after) = self.live.split_at(rng.below(self.live.len() + 1));
+            let ids = after.iter().chain(before).filter_map(|s| self.id_at(*s));
+            let others: Vec<NodeId> =
+                ids.filter(|id| want(id) && !found.contains(id)).take(k - found.len()).collect();
+            found.extend(others);
+        }
+        found
+    }
+
     /// Up to `k` random members that failed, or left only by an operator's word.
     pub(super) fn random_dead(
         &self,

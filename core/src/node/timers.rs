@@ -112,7 +112,8 @@ impl Timers {
         self.few.as_chunks::<2>().0.iter().fold(0, |all, [x, _]| all ^ x.0.as_nanos())
     }
 
-    fn at(&self, t: Timer) -> Option<Instant> {
+    /// When it is due, if it is set.
+    pub(super) fn at(&self, t: Timer) -> Option<Instant> {
         match &self.many {
             Some(m) => m.at.get(&t).copied(),
             None => self.few.iter().rev().find(|x| x.1 == t).map(|x| x.0),

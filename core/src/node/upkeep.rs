@@ -33,6 +33,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_sec
 /// Each time costs a claim that goes round: with 3 s, where all of a cluster starve, twice as much
 /// is sent as with 5 s.
 const MISSED_AFTER: Duration = Duration::from_secs(5);
+/// So many that were only heard of are kept as peers in any case.
+const TALK_KEPT: usize = 3;
 /// Longest wait between looks for members to forget.
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -196,7 +198,9 @@ impl Node {
 
     /// Writes down whom to contact after a restart: the live, then the failed, who may be back,
     /// then those that were not met in this run: the cluster may be where they are. In a large
-    /// cluster those that are written down stay, as long as they are live.
+    /// cluster those that are written down stay, as long as they are live. Of those that were only
+    /// heard of no more than of those that were met: a restart must not look for the real ones
+    /// among many that somebody made up.
     pub(super) fn save_peers(&mut self) {
         let old = &self.storage.durable.peers;
         let is_live = |p: &KnownPeer| {
@@ -208,13 +212,21 @@ impl Node {
         let known = self.table.iter().filter(|e| e.state() != State::Left);
         let mut peers: Vec<(u8, NodeId, Option<&KnownPeer>)> = known
             .map(|e| match (e.is_live(), old.binary_search_by_key(&e.id(), |p| p.id)) {
+                (true, _) if self.is_talk(e.id()) => (2, e.id(), None),
                 (true, Ok(_)) => (0, e.id(), None),
                 (true, Err(_)) => (1, e.id(), None),
-                (false, _) => (2, e.id(), None),
+                (false, _) => (3, e.id(), None),
             })
             .collect();
+        let met = peers.iter().filter(|p| p.0 < 2).count();
+        let most = if self.broken(Bug::TalkKept) { usize::MAX } else { met.max(TALK_KEPT) };
+        let mut talk = 0;
+        peers.retain(|p| {
+            talk += usize::from(p.0 == 2);
+            p.0 != 2 || talk <= most
+        });
         let unmet = self.rejoin.peers.iter().filter(|p| self.table.get(p.id).is_none());
-        peers.extend(unmet.map(|p| (2, p.id, Some(p))));
+        peers.extend(unmet.map(|p| (3, p.id, Some(p))));
         if peers.len() > PEERS_KEPT {
             peers.select_nth_unstable_by_key(PEERS_KEPT, |p| (p.0, p.1));
             peers.truncate(PEERS_KEPT);
@@ -298,7 +310,7 @@ impl Node {
         if gap >= MISSED_AFTER {
             self.speak_up(now);
         }
-        let ask = self.table.random_live(&mut self.rng, 3, |_| true);
+        let (ask, _) = self.random_met(3, |_, _| true);
         for id in ask {
             self.start_probe(now, id, Kind::Contact);
         }

@@ -269,7 +269,7 @@ impl Node {
     fn rumor_round(&mut self) {
         self.user.rumors.fresh = false;
         let k = self.cfg.tuning.gossip_fanout;
-        for id in self.table.random_live(&mut self.rng, k, |_| true) {
+        for id in self.random_hearers(k) {
             if let Some(to) = self.table.get(id).map(|e| e.record.addr) {
                 self.transmit(Outgoing::Gossip { to, id });
             }

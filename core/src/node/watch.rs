@@ -48,6 +48,9 @@ pub(super) struct Watches {
     /// Streams we accepted, by whom we observe.
     observed: BTreeMap<NodeId, StreamId>,
     retry: Duration,
+    /// An observer that was only heard of could not be reached: those that were met come first,
+    /// until all were.
+    shy: bool,
     looks_left: u32,
     /// Probes so far: every other one is for an observer.
     pub(super) turn: usize,
@@ -56,7 +59,7 @@ pub(super) struct Watches {
 impl Default for Watches {
     fn default() -> Self {
         let (observers, observed) = (BTreeMap::new(), BTreeMap::new());
-        Self { observers, observed, retry: RETRY.0, looks_left: LOOKS, turn: 0 }
+        Self { observers, observed, retry: RETRY.0, shy: false, looks_left: LOOKS, turn: 0 }
     }
 }
 
@@ -90,33 +93,58 @@ impl Node {
     /// The members that should observe this one.
     fn wanted_observers(&self) -> Vec<NodeId> {
         let k = self.cfg.tuning.observers;
-        let mut best: Vec<(u64, NodeId)> = Vec::with_capacity(k + 1);
+        let mut best: Vec<(bool, u64, NodeId)> = Vec::with_capacity(k + 1);
         for e in self.table.live() {
             let id = e.id();
-            let w = (weight(self.me.id, id), id);
+            let later = self.watches.shy && self.is_unmet(id);
+            let w = (!later, weight(self.me.id, id), id);
             if best.len() < k || best.last().is_some_and(|last| w > *last) {
                 let at = best.partition_point(|x| *x > w);
                 best.insert(at, w);
                 best.truncate(k);
             }
         }
-        best.into_iter().map(|(_, id)| id).collect()
+        best.into_iter().map(|(_, _, id)| id).collect()
     }
 
     /// Observers will be picked anew, soon.
     fn arm_watch(&mut self, now: Instant) {
         if self.cfg.tuning.observers > 0 && self.state == LocalState::Running {
             let spread = SETTLE * u32::try_from(self.rng.below(64)).unwrap_or(0) / 64;
-            self.timers.set_if_idle(Timer::Watch, now + SETTLE + spread);
+            // A watch that did not work is tried again much later: that is no reason to wait.
+            let later = |at| at > now + 2 * SETTLE && !self.broken(Bug::WatchWaits);
+            if self.timers.at(Timer::Watch).is_none_or(later) {
+                self.timers.set(Timer::Watch, now + SETTLE + spread);
+            }
         }
+    }
+
+    /// Who need not observe us any more. Whoever does goes on until others do in its place: those
+    /// that should may be unreachable, or made up.
+    fn dispensable(&self, wanted: &[NodeId]) -> Vec<NodeId> {
+        let serving: Vec<NodeId> = self.observers().collect();
+        let replaced = serving.iter().filter(|id| wanted.contains(id)).count();
+        let mut vacant = self.cfg.tuning.observers.saturating_sub(replaced);
+        if self.broken(Bug::ObserversLetGo) {
+            vacant = 0;
+        }
+        let mut stays = |id: &NodeId| {
+            let stays = wanted.contains(id) || vacant > 0 && serving.contains(id);
+            vacant -= usize::from(stays && !wanted.contains(id));
+            stays
+        };
+        self.watches.observers.keys().filter(|id| !stays(id)).copied().collect()
     }
 
     /// Closes the streams of those who need not observe us, opens those that are missing.
     pub(super) fn on_watch_timer(&mut self, now: Instant) {
+        if self.awaits_unmet() {
+            self.watches.shy = !self.broken(Bug::UnmetAwaited);
+        } else if self.notes.hearsay.is_empty() {
+            self.watches.shy = false;
+        }
         let wanted = self.wanted_observers();
-        let unwanted = |id: &&NodeId| !wanted.contains(id);
-        let gone: Vec<NodeId> = self.watches.observers.keys().filter(unwanted).copied().collect();
-        for id in gone {
+        for id in self.dispensable(&wanted) {
             self.watches.observers.remove(&id).into_iter().for_each(|s| self.dismiss(s));
         }
         for observer in wanted {
@@ -129,6 +157,28 @@ impl Node {
                 Some(stream) => drop(self.watches.observers.insert(observer, stream)),
                 None => self.retry_watch(now),
             }
+        }
+        if !self.watches.shy && self.awaits_unmet() {
+            // Whoever is there accepts within a round trip or two.
+            self.timers.set_earlier(Timer::Watch, now + 2 * SETTLE);
+        }
+    }
+
+    /// Was somebody of whom there is only talk not to be reached?
+    pub(super) const fn is_shy(&self) -> bool {
+        self.watches.shy
+    }
+
+    /// Is an observer waited for of which there is only talk?
+    fn awaits_unmet(&self) -> bool {
+        let open = |id| self.observers().any(|o| o == id);
+        self.watches.observers.keys().any(|id| self.is_unmet(*id) && !open(*id))
+    }
+
+    /// It was met: should it rather be an observer than another one?
+    pub(super) fn watch_met(&mut self, now: Instant) {
+        if self.watches.shy {
+            self.arm_watch(now);
         }
     }
 
@@ -205,9 +255,12 @@ impl Node {
             return;
         }
         *met = Some(s.version.generation);
-        self.met(s.id);
+        self.met(now, s.id);
         self.timers.stop(Timer::Stream(id));
         self.watches.retry = RETRY.0;
+        if self.watches.observers.len() > self.cfg.tuning.observers {
+            self.arm_watch(now);
+        }
         self.timers.set_if_idle(Timer::Beat, now + BEAT);
     }
 
@@ -281,6 +334,7 @@ impl Node {
         let (other, established) = match *role {
             Role::Watched { observer, met } => {
                 self.watches.observers.retain(|_, s| conns.contains_key(s));
+                self.watches.shy |= self.is_unmet(observer) && !self.broken(Bug::UnmetAwaited);
                 self.retry_watch(now);
                 (observer, met.is_some())
             }

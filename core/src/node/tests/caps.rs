@@ -101,7 +101,7 @@ fn one_question_to_a_member_is_enough() {
 #[test]
 fn what_has_no_room_is_counted() {
     let mut w = limited(4, |l| {
-        (l.queued_claims, l.tombstones, l.watches) = (8, 4, 1);
+        (l.queued_claims, l.tombstones) = (8, 4);
     });
     for i in 0..20 {
         hear(&mut w, ghost(i));
@@ -117,8 +117,13 @@ fn what_has_no_room_is_counted() {
     }
     assert_eq!(w.hosts[0].node.probes.len(), 1024);
     assert!(count(&w, Counter::ProbesDropped) >= 3000 - 1024);
-    w.run(secs(10));
     // Three want to be observed.
+    let mut w = World::new(4);
+    Arc::make_mut(&mut w.hosts[0].node.cfg.limits).watches = 1;
+    for i in 1..4 {
+        w.join(i, 0).unwrap();
+    }
+    w.run(secs(10));
     let observed = (1..4).filter(|i| w.hosts[0].node.observes(w.hosts[*i].node.me.id));
     assert_eq!(observed.count(), 1);
     assert!(count(&w, Counter::WatchesRefused) > 0);
@@ -177,7 +182,7 @@ fn who_has_moved_is_looked_at_before_others() {
     hear(&mut w, Claim { record: moved.into(), statement: Statement::Alive });
     let id = w.hosts[5].node.me.id;
     assert_eq!(w.hosts[0].node.next_unmet(), Some(id));
-    w.hosts[0].node.met(id);
+    w.hosts[0].node.met(w.now, id);
     assert_eq!(w.hosts[0].node.next_unmet(), None, "it answered there");
 }
 

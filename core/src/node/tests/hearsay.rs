@@ -44,6 +44,36 @@ fn talk_of_a_member_that_never_was_dies() {
     assert_eq!(w.state(1, 77), Some(State::Alive));
 }
 
+/// Somebody makes so many members up, and tells `at` of them.
+fn haunt(w: &mut World, at: usize, ghosts: u8) {
+    (0..ghosts).for_each(|i| hear(w, at, &ghost(100 + i)));
+}
+
+#[test]
+pub(super) fn the_round_goes_on_however_many_are_made_up() {
+    let mut w = World::joined(5);
+    w.run(secs(5));
+    haunt(&mut w, 0, 30);
+    let node = &mut w.hosts[0].node;
+    let others = (1..5).map(|i| NodeId::from_bytes([i; 16]));
+    let other = others.clone().find(|id| node.observers().all(|o| o != *id)).unwrap();
+    let targets: Vec<NodeId> = (0..600).filter_map(|_| node.next_target()).collect();
+    assert_eq!(targets.len(), 600);
+    assert!(targets.contains(&other), "who observes nobody is probed by the round only");
+    let talk = targets.iter().filter(|id| !others.clone().any(|o| o == **id)).count();
+    assert!(talk >= 200, "{talk} looks at those that were only heard of");
+}
+
+#[test]
+pub(super) fn few_that_were_only_heard_of_are_kept_for_a_restart() {
+    let mut w = World::joined(5);
+    haunt(&mut w, 0, 60);
+    w.hosts[0].node.save_peers();
+    let peers = &w.hosts[0].node.storage.durable.peers;
+    let met = peers.iter().filter(|p| p.id.as_bytes()[0] < 100).count();
+    assert_eq!((met, peers.len()), (4, 8));
+}
+
 #[test]
 fn who_was_met_and_dies_has_failed() {
     let mut w = World::joined(5);
@@ -73,7 +103,7 @@ fn little_is_sent_to_who_was_not_met() {
     };
     let news = node.claim_about(NodeId::from_bytes([1; 16])).unwrap();
     let small = answer(node, &news);
-    node.met(claim.id());
+    node.met(now, claim.id());
     assert!(answer(node, &news) > small + 20);
 }
 

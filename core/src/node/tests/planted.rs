@@ -31,7 +31,10 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::UnmetHelp, quiet::who_was_not_met_helps_only_where_nobody_else_can),
     (Bug::GraceNotGiven, hearsay::who_met_a_member_is_the_first_to_declare_its_failure),
     (Bug::LoneAccusesAloud, obituary::accusations_of_a_member_that_hears_nobody_are_not_gossiped),
+    (Bug::RoundStands, hearsay::the_round_goes_on_however_many_are_made_up),
+    (Bug::TalkKept, hearsay::few_that_were_only_heard_of_are_kept_for_a_restart),
     // Watch streams and cadence.
+    (Bug::WatchWaits, watch::new_observers_are_picked_though_another_cannot_be_reached),
     (Bug::ResetIsSilence, watch::a_stream_that_is_reset_while_a_process_dies_is_opened_once_more),
     (Bug::BeatUnminded, watch::an_observer_gives_up_a_stream_that_is_silent_for_minutes),
     (Bug::LooksUnlimited, watch::who_breaks_streams_again_and_again_is_not_looked_at_each_time),

@@ -119,7 +119,7 @@ fn an_origin_that_was_not_met_is_answered_once() {
         let mut w = still(3);
         hear(&mut w, ghost(77, 77));
         if met {
-            w.hosts[0].node.met(id(77));
+            w.hosts[0].node.met(w.now, id(77));
         }
         let query = Query {
             time: 1,
@@ -155,7 +155,7 @@ fn talk_of_two_with_one_name_makes_nobody_look() {
         let mut w = still(2);
         hear(&mut w, ghost(77, 77));
         if met {
-            w.hosts[0].node.met(id(77));
+            w.hosts[0].node.met(w.now, id(77));
         }
         hear(&mut w, ghost(78, 77));
         assert_eq!(w.hosts[0].node.probes.len(), usize::from(met));
@@ -168,7 +168,7 @@ pub(super) fn acks_to_who_was_not_met_carry_no_news() {
         let mut w = still(3);
         hear(&mut w, ghost(77, 77));
         if met {
-            w.hosts[0].node.met(id(77));
+            w.hosts[0].node.met(w.now, id(77));
         }
         let told = w.hosts[0].node.claim_about(id(1)).unwrap();
         sent(&mut w, Duration::ZERO, 77, "Claim");

@@ -64,6 +64,18 @@ fn one_observer_that_goes_is_replaced_and_the_others_stay() {
 }
 
 #[test]
+pub(super) fn new_observers_are_picked_though_another_cannot_be_reached() {
+    let mut w = watched(3);
+    let (timer, now) = (super::super::timers::Timer::Watch, w.now);
+    // As if a watch had failed again and again.
+    w.hosts[0].node.timers.set(timer, now + secs(15));
+    w.start(config(3));
+    w.join(3, 0).unwrap();
+    w.run(secs(2));
+    assert!(observers(&w, 0).contains(&3));
+}
+
+#[test]
 fn a_leave_makes_nobody_look() {
     let mut w = watched(5);
     w.hosts[2].node.command(w.now, Command::Leave).unwrap();
