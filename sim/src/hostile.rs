@@ -1,5 +1,5 @@
 //! What a sweep draws of those who have a key: operators who replace it while members come and
-//! go, and packets that are forged, replayed or random, clear and sealed.
+//! go, members that are made up, and packets that are forged, replayed or random, clear and sealed.
 
 use crate::{
     keyed::{Draws, Purpose},
@@ -90,6 +90,27 @@ impl Sketch {
     }
 }
 
+/// Somebody makes members up, and talks of them for some seconds; then one that is real may die.
+/// From draws of its own: what else a seed has is the same with it or without.
+fn crowd(s: &mut Sketch, seed: u64, end: u64) {
+    let mut draws = Draws::new(seed, Purpose::Draw, 3);
+    if !draws.percent(30) {
+        return;
+    }
+    let (first, made_up) = (s.nodes + 1, draws.between(5, 30) as u32);
+    let mut node = || draws.between(1, u64::from(s.nodes)) as u32;
+    let (on, victim) = (NodeSet::one(node()), NodeSet::one(node()));
+    let begins = draws.between(5_000, end - 8_000);
+    for told in 0..draws.between(1, 4) {
+        let nodes = NodeSet::of(first..first + made_up);
+        s.lines.push((begins + 2_000 * told, Action::Rumour { nodes, on: on.clone() }));
+    }
+    if draws.percent(50) {
+        let at = begins + draws.between(500, 7_500);
+        s.lines.push((at, Action::Crash { nodes: victim }));
+    }
+}
+
 /// The scenario of a seed.
 pub(crate) fn hostile(seed: u64) -> Scenario {
     let mut draws = Draws::new(seed, Purpose::Draw, 2);
@@ -116,6 +137,7 @@ pub(crate) fn hostile(seed: u64) -> Scenario {
         let options = StartOptions { join, ..StartOptions::default() };
         s.at(8_000, Action::Restart { nodes: NodeSet::one(n), options });
     }
+    crowd(&mut s, seed, end);
     s.at(end + 1_000, Action::Heal);
     s.lines.sort_by_key(|l| l.0);
     let net = LinkSettings {
