@@ -224,6 +224,12 @@ impl Network {
         (1..=highest).all(|b| (1..b).all(|a| self.is_fair_between(a, b)))
     }
 
+    /// Do all links lose so many packets of a million at most, for all that is set?
+    pub fn loses_at_most(&self, ppm: u32) -> bool {
+        let little = |s: &LinkSettings| s.loss.is_none_or(|r| r.0 <= ppm);
+        self.base.loss <= ppm && self.rules.iter().all(|r| little(&r.1))
+    }
+
     /// Is nothing lost anywhere, for all that is set?
     pub fn is_lossless(&self) -> bool {
         let lossy = |s: &LinkSettings| s.loss.unwrap_or(Rate(0)).0 > 0;

@@ -12,8 +12,8 @@ use super::World;
 use crate::invariants::{
     Invariant, Told,
     liveness::{
-        DEAD_NS, DIGEST_NS, Entry, FORGED_NS, JOIN_NS, KILLED_NS, Late, Look, SILENT_NS, STAYS_NS,
-        Viewer, stays,
+        DEAD_NS, DIGEST_NS, Entry, FORGED_NS, JOIN_LOSS_PPM, JOIN_NS, KILLED_NS, Late, Look,
+        SILENT_NS, STAYS_NS, Viewer, stays,
     },
 };
 use crate::scenario::{Action, DiskFault};
@@ -290,7 +290,7 @@ impl World {
         let l = &self.lively;
         let there = |j: &&Joined| l.disturbed_at < j.t && self.hosts[j.h].life == j.life;
         let due: Vec<_> = due.iter().filter(there).collect();
-        if due.is_empty() || self.is_forged() {
+        if due.is_empty() || self.is_forged() || !self.network.loses_at_most(JOIN_LOSS_PPM) {
             return Ok(());
         }
         let clusters = look.clusters(&|a, b| self.can_talk(a, b));
