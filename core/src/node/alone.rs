@@ -55,12 +55,12 @@ impl Node {
         }
         self.timers.set(Timer::Alone, now + self.cfg.tuning.probe_interval);
         self.notes.alone.cut_off = true;
-        let (live, dead) = (self.table.live_count(), self.table.dead_count());
+        let (live, dead) = (self.sure_count(), self.table.dead_count());
         if live + dead == 0 {
             return;
         }
         let picked = if self.rng.below(live + dead) < live {
-            self.table.random_live(&mut self.rng, 1, |_| true)
+            self.random_met(1, |_, _| true).0
         } else {
             self.table.random_dead(&mut self.rng, 1, |_| true)
         };

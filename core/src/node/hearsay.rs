@@ -70,6 +70,11 @@ impl Hearsay {
         self.meeting(table, id) != Meeting::Met
     }
 
+    /// How many are known so.
+    pub(super) const fn count(&self) -> usize {
+        self.unmet
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.unmet == 0
     }
@@ -235,6 +240,12 @@ impl Node {
         let more = self.table.random_live(&mut self.rng, k - to.len(), |id| !to.contains(id));
         to.extend(more);
         to
+    }
+
+    /// How many live members there surely are.
+    pub(super) fn sure_count(&self) -> usize {
+        let live = self.table.live_count();
+        if self.is_shy() { live.saturating_sub(self.notes.hearsay.count()) } else { live }
     }
 
     /// How much longer a suspicion of this member runs.

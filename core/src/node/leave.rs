@@ -43,8 +43,9 @@ impl Node {
         for (id, addr) in core::mem::take(&mut self.pending_joins) {
             self.event(Event::JoinFinished { id, addr, result: Err(JoinError::Leaving) });
         }
-        let (asked, _) = self.random_met(ASKED, |_, _| true);
-        let enough = asked.len().min(ENOUGH);
+        let (asked, met) = self.random_met(ASKED, |_, _| true);
+        let sure = if self.is_shy() && met > 0 { met } else { asked.len() };
+        let enough = sure.min(ENOUGH);
         let unconfirmed = asked.into_iter().map(|id| (self.rng.u64(), id)).collect();
         self.leaving = Some(Leaving { unconfirmed, confirmed: 0, enough });
         if enough == 0 {

@@ -39,7 +39,7 @@ pub(super) struct Probe {
     late: bool,
     helpers: u32,
     /// Of those, whom we have met: they exist, and owe a nack.
-    owed: u32,
+    owed: Vec<NodeId>,
     nacks: Vec<(NodeId, NackReason)>,
     stream: Option<StreamId>,
     /// What our own stream met.
@@ -104,7 +104,7 @@ impl Node {
             sent: now,
             late: false,
             helpers: 0,
-            owed: 0,
+            owed: Vec::new(),
             nacks: Vec::new(),
             stream: None,
             met: None,
@@ -183,7 +183,7 @@ impl Node {
             id != target && t.get(id).is_some_and(|e| e.state() == crate::State::Alive)
         };
         let (helpers, met) = self.random_met(k, usable);
-        let owed = if self.broken(Bug::UnmetOweNacks) { helpers.len() } else { met };
+        let owing = if self.broken(Bug::UnmetOweNacks) { helpers.len() } else { met };
         let from = self.sender();
         for id in &helpers {
             let Some(to) = self.table.get(*id).map(|e| e.record.addr) else { continue };
@@ -198,7 +198,7 @@ impl Node {
         if let Some(p) = self.probes.get_mut(&cookie) {
             p.late = true;
             p.helpers = u32::try_from(helpers.len()).unwrap_or(u32::MAX);
-            p.owed = u32::try_from(owed).unwrap_or(u32::MAX);
+            p.owed = helpers[..owing].to_vec();
             p.stream = stream;
         }
     }
@@ -216,7 +216,7 @@ impl Node {
         }
         self.stats.count(Counter::ProbesFailed);
         self.drop_doubt(p.target);
-        if p.kind == Kind::Regular && (p.helpers == 0 || (p.nacks.len() as u32) < p.owed) {
+        if p.kind == Kind::Regular && p.misses_nacks() {
             // However many nacks are missing, it is one hint that the fault may be ours.
             self.worse_health();
         }
@@ -450,17 +450,26 @@ impl Probe {
         self.met == Some(NackReason::Refused) && self.nacks.iter().any(refused)
     }
 
+    /// Was it refused where nobody else can be asked, or nobody of whom there is more than talk?
+    fn refused_alone(&self) -> bool {
+        let nobody = self.late && self.owed.is_empty() && self.nacks.is_empty();
+        nobody && self.met == Some(NackReason::Refused)
+    }
+
+    /// Was nobody there to help, or did one who was not say what it met?
+    fn misses_nacks(&self) -> bool {
+        let silent = |id: &NodeId| self.nacks.iter().all(|n| n.0 != *id);
+        self.owed.is_empty() || self.owed.iter().any(silent)
+    }
+
     /// Waiting longer tells nothing new. Where there is nobody to ask, a watch stream that broke
     /// and a refusal are two answers of the kernel.
     fn is_sure(&self) -> bool {
-        let alone = self.unwatched && self.late && self.helpers == 0;
-        self.refused_twice() || alone && self.met == Some(NackReason::Refused)
+        self.refused_twice() || self.unwatched && self.refused_alone()
     }
 
     fn evidence(&self) -> Evidence {
-        let nobody = self.owed == 0 && self.nacks.is_empty();
-        let alone = self.met == Some(NackReason::Refused) && nobody;
-        if alone || self.refused_twice() {
+        if self.refused_alone() || self.refused_twice() {
             return Evidence::Refused;
         }
         let mute = self.met == Some(NackReason::Mute)

@@ -400,10 +400,11 @@ impl Table {
     ) -> Vec<NodeId> {
         let mut found = self.random_live(rng, k, &want);
         if found.len() < k {
-            let (before, after) = self.live.split_at(rng.below(self.live.len() + 1));
-            let ids = after.iter().chain(before).filter_map(|s| self.id_at(*s));
-            let others: Vec<NodeId> =
-                ids.filter(|id| want(id) && !found.contains(id)).take(k - found.len()).collect();
+            let ids = self.live.iter().filter_map(|s| self.id_at(*s));
+            let mut others: Vec<NodeId> =
+                ids.filter(|id| want(id) && !found.contains(id)).collect();
+            rng.shuffle(&mut others);
+            others.truncate(k - found.len());
             found.extend(others);
         }
         found

@@ -161,7 +161,7 @@ impl Node {
     pub(super) fn on_reconnect_timer(&mut self, now: Instant) {
         self.timers.set(Timer::Reconnect, now + self.cfg.tuning.reconnect_interval);
         self.retry_dropped(now);
-        let (dead, live) = (self.table.dead_count(), self.table.live_count() + 1);
+        let (dead, live) = (self.table.dead_count(), self.sure_count() + 1);
         let chosen = dead > 0 && self.rng.below(live) < dead;
         let broken = dead > 0 && self.broken(Bug::FailedContactedByAll);
         if !chosen && !broken || self.broken(Bug::FailedNotContacted) {
@@ -198,9 +198,9 @@ impl Node {
 
     /// Writes down whom to contact after a restart: the live, then the failed, who may be back,
     /// then those that were not met in this run: the cluster may be where they are. In a large
-    /// cluster those that are written down stay, as long as they are live. Of those that were only
-    /// heard of no more than of those that were met: a restart must not look for the real ones
-    /// among many that somebody made up.
+    /// cluster those that are written down stay, as long as they are live. Where some may be made
+    /// up, no more that were only heard of than that were met: a restart must not look for the real
+    /// ones among many that are not.
     pub(super) fn save_peers(&mut self) {
         let old = &self.storage.durable.peers;
         let is_live = |p: &KnownPeer| {
@@ -219,7 +219,8 @@ impl Node {
             })
             .collect();
         let met = peers.iter().filter(|p| p.0 < 2).count();
-        let most = if self.broken(Bug::TalkKept) { usize::MAX } else { met.max(TALK_KEPT) };
+        let any = !self.is_shy() || self.broken(Bug::TalkKept);
+        let most = if any { usize::MAX } else { met.max(TALK_KEPT) };
         let mut talk = 0;
         peers.retain(|p| {
             talk += usize::from(p.0 == 2);

@@ -5,7 +5,7 @@
 //! A broken stream proves nothing by itself: whoever sees one looks at once, with ping, stream and
 //! helpers, and what it meets is the evidence. Who observes whom follows from the ids alone
 //! (rendezvous hashing, Thaler and Ravishankar 1998), so one member that comes or goes moves few
-//! streams.
+//! streams; unless some of them may be made up, for then those that were met come first.
 //!
 //! Invariant: `observers` and `observed` name open streams of the roles `Watched` and `Watching`,
 //! and every such stream is named there.
@@ -48,9 +48,11 @@ pub(super) struct Watches {
     /// Streams we accepted, by whom we observe.
     observed: BTreeMap<NodeId, StreamId>,
     retry: Duration,
-    /// An observer that was only heard of could not be reached: those that were met come first,
-    /// until all were.
+    /// An observer of which there is only talk could not be reached: those that were met come
+    /// first, for as long as the best by their ids were not all met.
     shy: bool,
+    /// Who did not accept, and when they are tried again.
+    failed: (Vec<NodeId>, Instant),
     looks_left: u32,
     /// Probes so far: every other one is for an observer.
     pub(super) turn: usize,
@@ -59,7 +61,9 @@ pub(super) struct Watches {
 impl Default for Watches {
     fn default() -> Self {
         let (observers, observed) = (BTreeMap::new(), BTreeMap::new());
-        Self { observers, observed, retry: RETRY.0, shy: false, looks_left: LOOKS, turn: 0 }
+        let failed = (Vec::new(), Instant::ZERO);
+        let (retry, looks_left) = (RETRY.0, LOOKS);
+        Self { observers, observed, retry, shy: false, failed, looks_left, turn: 0 }
     }
 }
 
@@ -90,13 +94,13 @@ impl Node {
         self.watches.observed.contains_key(&id)
     }
 
-    /// The members that should observe this one.
-    fn wanted_observers(&self) -> Vec<NodeId> {
+    /// The members that should observe this one: by their ids, or those first that were met.
+    fn best_observers(&self, met_first: bool) -> Vec<NodeId> {
         let k = self.cfg.tuning.observers;
         let mut best: Vec<(bool, u64, NodeId)> = Vec::with_capacity(k + 1);
         for e in self.table.live() {
             let id = e.id();
-            let later = self.watches.shy && self.is_unmet(id);
+            let later = met_first && self.is_unmet(id);
             let w = (!later, weight(self.me.id, id), id);
             if best.len() < k || best.last().is_some_and(|last| w > *last) {
                 let at = best.partition_point(|x| *x > w);
@@ -120,8 +124,8 @@ impl Node {
     }
 
     /// Who need not observe us any more. Whoever does goes on until others do in its place: those
-    /// that should may be unreachable, or made up.
-    fn dispensable(&self, wanted: &[NodeId]) -> Vec<NodeId> {
+    /// that should may be unreachable, or made up. And one of the `best` may still accept.
+    fn dispensable(&self, wanted: &[NodeId], best: &[NodeId]) -> Vec<NodeId> {
         let serving: Vec<NodeId> = self.observers().collect();
         let replaced = serving.iter().filter(|id| wanted.contains(id)).count();
         let mut vacant = self.cfg.tuning.observers.saturating_sub(replaced);
@@ -129,8 +133,11 @@ impl Node {
             vacant = 0;
         }
         let mut stays = |id: &NodeId| {
-            let stays = wanted.contains(id) || vacant > 0 && serving.contains(id);
-            vacant -= usize::from(stays && !wanted.contains(id));
+            if wanted.contains(id) || !serving.contains(id) {
+                return wanted.contains(id) || best.contains(id);
+            }
+            let stays = vacant > 0;
+            vacant -= usize::from(stays);
             stays
         };
         self.watches.observers.keys().filter(|id| !stays(id)).copied().collect()
@@ -138,28 +145,36 @@ impl Node {
 
     /// Closes the streams of those who need not observe us, opens those that are missing.
     pub(super) fn on_watch_timer(&mut self, now: Instant) {
-        if self.awaits_unmet() {
+        let best = self.best_observers(false);
+        if self.awaits_talk() {
             self.watches.shy = !self.broken(Bug::UnmetAwaited);
-        } else if self.notes.hearsay.is_empty() {
+        } else if best.iter().all(|id| !self.is_unmet(*id)) {
             self.watches.shy = false;
         }
-        let wanted = self.wanted_observers();
-        for id in self.dispensable(&wanted) {
+        let shy = self.watches.shy;
+        let wanted = if shy { self.best_observers(true) } else { best.clone() };
+        for id in self.dispensable(&wanted, &best) {
             self.watches.observers.remove(&id).into_iter().for_each(|s| self.dismiss(s));
         }
+        let again = now >= self.watches.failed.1;
+        self.watches.failed.0.retain(|id| !again && wanted.contains(id));
         for observer in wanted {
             if self.watches.observers.contains_key(&observer) {
+                continue;
+            }
+            if self.watches.failed.0.contains(&observer) {
+                self.timers.set_earlier(Timer::Watch, self.watches.failed.1);
                 continue;
             }
             let Some(to) = self.table.get(observer).map(|e| e.record.addr) else { continue };
             let role = Role::Watched { observer, met: None };
             match self.open(now, to, role, self.cfg.tuning.stream_timeout) {
                 Some(stream) => drop(self.watches.observers.insert(observer, stream)),
-                None => self.retry_watch(now),
+                None => self.retry_watch(now, None),
             }
         }
-        if !self.watches.shy && self.awaits_unmet() {
-            // Whoever is there accepts within a round trip or two.
+        if !shy && self.awaits_talk() {
+            // Whoever is there accepts within a round trip or two, if no packet is lost.
             self.timers.set_earlier(Timer::Watch, now + 2 * SETTLE);
         }
     }
@@ -170,9 +185,9 @@ impl Node {
     }
 
     /// Is an observer waited for of which there is only talk?
-    fn awaits_unmet(&self) -> bool {
+    fn awaits_talk(&self) -> bool {
         let open = |id| self.observers().any(|o| o == id);
-        self.watches.observers.keys().any(|id| self.is_unmet(*id) && !open(*id))
+        self.watches.observers.keys().any(|id| self.is_talk(*id) && !open(*id))
     }
 
     /// It was met: should it rather be an observer than another one?
@@ -182,10 +197,17 @@ impl Node {
         }
     }
 
-    fn retry_watch(&mut self, now: Instant) {
+    /// `observer` did not accept, or there was no room to ask: later, again.
+    fn retry_watch(&mut self, now: Instant, observer: Option<NodeId>) {
         if self.state == LocalState::Running && !self.broken(Bug::WatchNotRenewed) {
-            self.timers.set_if_idle(Timer::Watch, now + self.watches.retry);
+            let again = now + self.watches.retry;
+            self.timers.set_if_idle(Timer::Watch, again);
             self.watches.retry = (self.watches.retry * 2).min(RETRY.1);
+            let (failed, at) = &mut self.watches.failed;
+            if failed.is_empty() {
+                *at = again;
+            }
+            failed.extend(observer.filter(|id| !failed.contains(id)));
         }
     }
 
@@ -322,7 +344,9 @@ impl Node {
     pub(super) fn end_watches(&mut self) {
         self.timers.stop(Timer::Watch);
         self.timers.stop(Timer::Beat);
-        let w = core::mem::take(&mut self.watches);
+        // What we say last goes to members that are there, too.
+        let ended = Watches { shy: self.watches.shy, ..Watches::default() };
+        let w = core::mem::replace(&mut self.watches, ended);
         for id in w.observers.into_values().chain(w.observed.into_values()) {
             self.dismiss(id);
         }
@@ -334,8 +358,9 @@ impl Node {
         let (other, established) = match *role {
             Role::Watched { observer, met } => {
                 self.watches.observers.retain(|_, s| conns.contains_key(s));
-                self.watches.shy |= self.is_unmet(observer) && !self.broken(Bug::UnmetAwaited);
-                self.retry_watch(now);
+                let vain = met.is_none() && !told && self.is_talk(observer);
+                self.watches.shy |= vain && !self.broken(Bug::UnmetAwaited);
+                self.retry_watch(now, Some(observer).filter(|_| met.is_none()));
                 (observer, met.is_some())
             }
             Role::Watching { member } => {

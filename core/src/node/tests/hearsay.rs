@@ -65,9 +65,27 @@ pub(super) fn the_round_goes_on_however_many_are_made_up() {
 }
 
 #[test]
+pub(super) fn those_that_were_met_are_found_among_any_number_of_others() {
+    let mut w = World::joined(5);
+    haunt(&mut w, 0, 60);
+    let mut seen = [0; 5];
+    for _ in 0..40 {
+        let target = NodeId::from_bytes([1; 16]);
+        let (helpers, met) = w.hosts[0].node.random_met(2, |_, id| id != target);
+        assert_eq!((helpers.len(), met), (2, 2));
+        helpers.iter().for_each(|id| seen[usize::from(id.as_bytes()[0])] += 1);
+    }
+    assert!(seen[2..].iter().all(|n| *n > 15), "{seen:?}");
+}
+
+#[test]
 pub(super) fn few_that_were_only_heard_of_are_kept_for_a_restart() {
     let mut w = World::joined(5);
     haunt(&mut w, 0, 60);
+    // Some of them would be its observers.
+    w.run(Duration::from_millis(1100));
+    assert!(w.hosts[0].node.is_shy());
+    haunt(&mut w, 0, 120);
     w.hosts[0].node.save_peers();
     let peers = &w.hosts[0].node.storage.durable.peers;
     let met = peers.iter().filter(|p| p.id.as_bytes()[0] < 100).count();

@@ -31,6 +31,7 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::UnmetHelp, quiet::who_was_not_met_helps_only_where_nobody_else_can),
     (Bug::GraceNotGiven, hearsay::who_met_a_member_is_the_first_to_declare_its_failure),
     (Bug::LoneAccusesAloud, obituary::accusations_of_a_member_that_hears_nobody_are_not_gossiped),
+    (Bug::HelpersByChance, hearsay::those_that_were_met_are_found_among_any_number_of_others),
     (Bug::RoundStands, hearsay::the_round_goes_on_however_many_are_made_up),
     (Bug::TalkKept, hearsay::few_that_were_only_heard_of_are_kept_for_a_restart),
     // Watch streams and cadence.
