@@ -419,8 +419,7 @@ impl Node {
 
     /// The member list changed: compare digests once it is quiet, and remember the peers.
     pub(super) fn changed(&mut self, now: Instant) {
-        self.syncing.last_change = now;
-        self.syncing.fruitless = 0;
+        self.syncing.change(now);
         self.arm_settle(now);
         // The first peer is written down at once: without it a crash would forget the cluster.
         let first = self.storage.durable.peers.is_empty();

@@ -229,8 +229,8 @@ impl Node {
         (picked, known)
     }
 
-    /// Up to `k` random live members to tell something. Where some may be made up, half of them were
-    /// met: else news would go to addresses at which nobody is.
+    /// Up to `k` random live members to tell something. Where some may be made up, half of them
+    /// were met: else news would go to addresses at which nobody is.
     pub(super) fn random_hearers(&mut self, k: usize) -> Vec<NodeId> {
         if !self.is_shy() || self.broken(Bug::NewsToAnybody) {
             return self.table.random_live(&mut self.rng, k, |_| true);

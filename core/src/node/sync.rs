@@ -34,7 +34,7 @@ pub(super) struct SyncState {
     /// The live members changed last.
     pub(super) last_change: Instant,
     /// Exchanges in a row that changed nothing here.
-    pub(super) fruitless: u32,
+    fruitless: u32,
     last_sync: Instant,
     /// No exchange before this.
     not_before: Instant,
@@ -42,6 +42,13 @@ pub(super) struct SyncState {
 }
 
 impl SyncState {
+    /// Something is different here: that exchanges changed nothing before means nothing any more.
+    pub(super) fn change(&mut self, now: Instant) {
+        self.last_change = now;
+        self.fruitless = 0;
+        self.not_before = self.not_before.min(now);
+    }
+
     /// Another stream does the work of the first.
     pub(super) fn takes_over(&mut self, first: StreamId, id: StreamId) {
         if self.open == Some(first) {

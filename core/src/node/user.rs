@@ -183,8 +183,7 @@ impl Node {
         let event = Arc::new(e);
         self.user.window.insert(key, (Arc::clone(&event), news));
         // Digests differ until all know it: that is no difference to be talked about.
-        self.syncing.last_change = now;
-        self.syncing.fruitless = 0;
+        self.syncing.change(now);
         self.arm_settle(now);
         if news {
             self.spread_rumor(now, key, &Message::UserEvent((*event).clone()));

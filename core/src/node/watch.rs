@@ -146,7 +146,7 @@ impl Node {
     /// Closes the streams of those who need not observe us, opens those that are missing.
     pub(super) fn on_watch_timer(&mut self, now: Instant) {
         let best = self.best_observers(false);
-        if self.awaits_talk() {
+        if self.waits_for_talk() {
             self.watches.shy = !self.broken(Bug::UnmetAwaited);
         } else if best.iter().all(|id| !self.is_unmet(*id)) {
             self.watches.shy = false;
@@ -173,7 +173,7 @@ impl Node {
                 None => self.retry_watch(now, None),
             }
         }
-        if !shy && self.awaits_talk() {
+        if !shy && self.waits_for_talk() {
             // Whoever is there accepts within a round trip or two, if no packet is lost.
             self.timers.set_earlier(Timer::Watch, now + 2 * SETTLE);
         }
@@ -185,7 +185,7 @@ impl Node {
     }
 
     /// Is an observer waited for of which there is only talk?
-    fn awaits_talk(&self) -> bool {
+    fn waits_for_talk(&self) -> bool {
         let open = |id| self.observers().any(|o| o == id);
         self.watches.observers.keys().any(|id| self.is_talk(*id) && !open(*id))
     }

@@ -29,9 +29,9 @@ pub const MERGE_NS: u64 = 15_000_000_000;
 pub const STAYS_NS: u64 = 60_000_000_000;
 /// L5: all have the same list, after the last change.
 pub const DIGEST_NS: u64 = 5_000_000_000;
-/// L1, L3 and L5: a forged claim about who runs is believed by all or by none. Of a version beyond
-/// belief its member is asked twice, 5 s apart, by everyone who hears of it; all that after the last
-/// disturbance.
+/// L1, L3 and L5: a forged claim about who runs is believed by all or by none, so long after the
+/// last disturbance. Of a version beyond belief its member is asked twice, 5 s apart, by everyone
+/// who hears of it.
 pub const FORGED_NS: u64 = 60_000_000_000;
 
 /// A member in a list.
