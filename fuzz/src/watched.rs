@@ -2,8 +2,8 @@
 //!
 //! Among honest members ([`Ledger::honest`]) all of them do. A node that is fed forged claims can
 //! know of versions and contents that no member published; of others then only what holds for any
-//! input is checked: versions and deaths (S1, S2; of a node without room for all its tombstones only
-//! where it remembers them) and events against the list (S7).
+//! input is checked: versions and deaths (S1, S2; of a node without room for all its tombstones
+//! only where it remembers them) and events against the list (S7).
 
 use std::{collections::BTreeMap, hash::Hasher, net::SocketAddr};
 
