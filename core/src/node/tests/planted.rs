@@ -20,6 +20,7 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::MutePinged, quiet::a_process_that_accepts_and_does_not_answer_gets_no_more_pings),
     (Bug::RefusalAloneCounts, rules::a_refusal_alone_ends_no_probe),
     (Bug::NotMeUnminded, rules::another_process_at_the_address_means_that_the_one_we_knew_is_gone),
+    (Bug::WrongTargetAcks, rules::who_is_not_meant_by_a_ping_says_so),
     (Bug::AnyCookieCounts, rules::an_ack_counts_for_the_probe_whose_cookie_it_has),
     (Bug::HealthUnminded, rules::a_bad_health_waits_longer_for_an_answer),
     (Bug::PauseUnguarded, rules::who_was_stopped_blames_nobody),

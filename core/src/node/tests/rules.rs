@@ -92,6 +92,17 @@ pub(super) fn a_refusal_alone_ends_no_probe() {
 }
 
 #[test]
+pub(super) fn who_is_not_meant_by_a_ping_says_so() {
+    let mut w = World::joined(2);
+    let (cookie, from) = (8, w.hosts[1].node.sender());
+    let target = wire::Mark::new(cookie, NodeId::from_bytes([7; 16]));
+    let ping = wire::Ping { cookie, from, target, root: 0 };
+    let now = w.now;
+    w.hosts[0].node.on_message(now, addr(1), wire::Message::Ping(ping));
+    assert_eq!(w.hosts[0].node.stats().get(Counter::WrongTarget), 1);
+}
+
+#[test]
 pub(super) fn another_process_at_the_address_means_that_the_one_we_knew_is_gone() {
     let mut w = resting(4, false);
     let (now, node) = (w.now, &mut w.hosts[0].node);
