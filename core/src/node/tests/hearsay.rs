@@ -78,6 +78,40 @@ pub(super) fn those_that_were_met_are_found_among_any_number_of_others() {
     assert!(seen[2..].iter().all(|n| *n > 15), "{seen:?}");
 }
 
+/// n0 of so many members was told of these ghosts, and has looked whether they observe it.
+fn haunted(n: usize, ghosts: &[u8]) -> World {
+    let mut w = World::joined(n);
+    w.run(secs(5));
+    ghosts.iter().for_each(|g| hear(&mut w, 0, &ghost(*g)));
+    w.run(Duration::from_millis(1100));
+    w
+}
+
+#[test]
+fn who_could_not_be_reached_counts_until_it_is_gone_whoever_else_is_unmet() {
+    let is_wanted = |g: &u8| haunted(5, &[*g]).hosts[0].node.is_shy();
+    let (wanted, other) = ((100..200).find(is_wanted), (100..200).find(|g| !is_wanted(g)));
+    let [wanted, other] = [wanted, other].map(Option::unwrap);
+    let mut w = haunted(5, &[wanted, other]);
+    assert!(w.hosts[0].node.is_shy());
+    let now = w.now;
+    assert!(w.hosts[0].node.disbelieve(now, ghost(wanted).id()));
+    w.run(Duration::from_millis(1100));
+    let node = &w.hosts[0].node;
+    assert!(node.is_unmet(ghost(other).id()) && !node.is_shy());
+}
+
+#[test]
+fn who_leaves_waits_for_no_answer_of_those_that_are_made_up() {
+    let mut w = haunted(3, &[100, 101, 102, 103, 104, 105, 106, 107]);
+    let (now, node) = (w.now, &mut w.hosts[0].node);
+    assert!(node.is_shy());
+    assert_eq!(node.sure_count(), 2, "who is cut off, or looks for the failed, counts these");
+    node.command(now, Command::Leave).unwrap();
+    w.drain();
+    assert!(w.hosts[0].events.contains(&Event::LeaveFinished { confirmed: 2 }));
+}
+
 #[test]
 pub(super) fn few_that_were_only_heard_of_are_kept_for_a_restart() {
     let mut w = World::joined(5);

@@ -76,6 +76,26 @@ pub(super) fn new_observers_are_picked_though_another_cannot_be_reached() {
 }
 
 #[test]
+fn an_observer_that_refuses_is_not_asked_again_with_every_change() {
+    let mut w = World::new(4);
+    Arc::make_mut(&mut w.hosts[3].node.cfg.limits).watches = 0;
+    for i in 1..4 {
+        w.join(i, 0).unwrap();
+    }
+    w.run(secs(10));
+    let refused = |w: &World| w.hosts[3].node.stats().get(Counter::WatchesRefused);
+    let before = refused(&w);
+    assert!(before > 0);
+    for _ in 0..20 {
+        // As if the members had changed.
+        w.hosts[0].node.timers.set(super::super::timers::Timer::Watch, w.now);
+        w.run(Duration::from_millis(500));
+    }
+    let more = refused(&w) - before;
+    assert!(more < 8, "asked {more} times in ten seconds, by three that wait up to 15 s each");
+}
+
+#[test]
 fn a_leave_makes_nobody_look() {
     let mut w = watched(5);
     w.hosts[2].node.command(w.now, Command::Leave).unwrap();
