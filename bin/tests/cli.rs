@@ -1,9 +1,8 @@
 //! The program from outside, where no agent is needed: exit codes, refusals, messages.
 
-use std::{
-    net::TcpListener,
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
+
+use tokio::net::TcpSocket;
 
 fn quorate(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quorate"))
@@ -35,10 +34,12 @@ fn refused(args: &[&str]) -> String {
     line.strip_prefix("==> ").unwrap_or_else(|| panic!("{args:?}: {err}")).to_owned()
 }
 
-/// A port of this machine where nobody listens.
-fn dead_addr() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").to_string()
+/// A port that refuses while the socket lives: nobody else can take it.
+fn dead_addr() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let addr = socket.local_addr().expect("bound").to_string();
+    (socket, addr)
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn wrong_files_are_named_with_the_place() {
 
 #[test]
 fn without_an_agent_commands_say_what_they_tried() {
-    let addr = dead_addr();
+    let (_held, addr) = dead_addr();
     let http = format!("-http-addr={addr}");
     let dial = format!("dial tcp {addr}: connect: connection refused");
     for (args, want) in [
@@ -195,7 +196,7 @@ fn without_an_agent_commands_say_what_they_tried() {
 
 #[test]
 fn the_agents_address_comes_from_the_environment_too() {
-    let addr = dead_addr();
+    let (_held, addr) = dead_addr();
     for (name, value) in
         [("CONSUL_HTTP_ADDR", addr.clone()), ("QUORATE_HTTP_ADDR", format!("http://{addr}"))]
     {

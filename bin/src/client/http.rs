@@ -3,7 +3,7 @@
 //! Invariant: an answer larger than [`MAX_BODY_BYTES`] or later than the given time is an error,
 //! so that no command hangs or grows without bound.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{error::Error as _, io, net::SocketAddr, time::Duration};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
@@ -113,7 +113,7 @@ impl Client {
     ) -> Result<(StatusCode, Bytes), String> {
         let stream = self.connect().await?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;
         let driven = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
@@ -123,8 +123,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("x-consul-token", token);
         }
-        let request = request.body(Full::new(body)).map_err(text)?;
-        let answer = sender.send_request(request).await.map_err(text)?;
+        let request = request.body(Full::new(body)).map_err(|e| e.to_string())?;
+        let answer = sender.send_request(request).await.map_err(|e| lost(&e))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY_BYTES);
         let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
@@ -149,8 +149,15 @@ impl Client {
     }
 }
 
-fn text(e: impl fmt::Display) -> String {
-    e.to_string()
+/// Why a connection that was made brought no answer: what the system said, where it said anything.
+fn lost(e: &hyper::Error) -> String {
+    if e.is_incomplete_message() {
+        return "EOF".into();
+    }
+    match e.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(cause) => reason(cause),
+        None => e.to_string(),
+    }
 }
 
 /// The system's reason in the words that scripts look for.
@@ -183,7 +190,7 @@ mod tests {
     use super::*;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpSocket},
     };
 
     fn local() -> tokio::runtime::Runtime {
@@ -237,7 +244,11 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let slow = client(port).send(Method::GET, "/x", Duration::from_millis(50)).await;
             assert!(slow.unwrap_err().to_string().contains("no answer within"));
-            drop(listener);
+            // Bound and deaf: a port that is only let go may be taken, or a child of this process
+            // may still hold its listener until it runs its own program.
+            let deaf = TcpSocket::new_v4().unwrap();
+            deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let port = deaf.local_addr().unwrap().port();
             let e = client(port).send(Method::GET, "/x", Duration::from_secs(20)).await;
             assert_eq!(
                 e.unwrap_err().to_string(),
@@ -246,6 +257,29 @@ mod tests {
                      connection refused"
                 )
             );
+        });
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_says_how() {
+        local().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let cut = async |reset| {
+                let (mut s, _) = listener.accept().await.unwrap();
+                let mut request = [0; 512];
+                assert!(s.read(&mut request).await.unwrap() > 0);
+                if reset {
+                    s.set_zero_linger().unwrap();
+                }
+            };
+            for (reset, want) in [(false, "EOF"), (true, "connection reset by peer")] {
+                let c = client(port);
+                let limit = Duration::from_secs(20);
+                let (got, ()) = tokio::join!(c.send(Method::GET, "/x", limit), cut(reset));
+                let want = format!("Get \"http://127.0.0.1:{port}/x\": {want}");
+                assert_eq!(got.unwrap_err().to_string(), want);
+            }
         });
     }
 

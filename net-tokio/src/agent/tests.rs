@@ -182,7 +182,10 @@ async fn a_failed_member_is_noticed_and_can_be_forced_out() {
 
 #[tokio::test]
 async fn start_join_in_vain_ends_the_agent_and_retry_join_waits() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and deaf: nobody else can take the port while this lives.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = deaf.local_addr().unwrap();
     let mut c = config("n1");
     c.start_join = vec![dead.to_string()];
     let mut a = Agent::start(c).await.unwrap();
@@ -202,6 +205,7 @@ async fn start_join_in_vain_ends_the_agent_and_retry_join_waits() {
     let a = Agent::start(c).await.unwrap();
     let mut late = config("n2");
     late.bind = dead;
+    drop(deaf);
     let b = Agent::start(late).await.unwrap();
     until(&b, "n1", Status::Alive).await;
     a.shutdown().await;
@@ -217,9 +221,8 @@ async fn a_start_that_cannot_be_names_the_place_and_the_way_out() {
     let mut elsewhere = config("n2");
     elsewhere.bind = "192.0.2.1:0".parse().unwrap();
     let mut http = config("n2");
-    http.http_addrs =
-        vec![std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()];
-    let _http = std::net::TcpListener::bind(http.http_addrs[0]).unwrap();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    http.http_addrs = vec![busy.local_addr().unwrap()];
     let mut target = config("n2");
     target.retry_join = vec!["a b".to_owned()];
     let mut nowhere = config("n2");

@@ -249,7 +249,10 @@ fn recursing(recursors: Vec<SocketAddr>) -> DnsConfig {
 #[tokio::test]
 async fn recursors_are_asked_in_order_and_checked() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // One that hears another address only: to the rest its port is closed, and nobody takes it.
+    let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    deaf.connect("127.0.0.1:1").await.unwrap();
+    let closed = deaf.local_addr().unwrap();
     let (first, second) = (upstream(1, false).await, upstream(2, false).await);
     let order = vec![closed, silent.local_addr().unwrap(), first, second];
     let b = serve(recursing(order), view(members())).await;
