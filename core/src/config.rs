@@ -80,6 +80,8 @@ pub struct Tuning {
     pub gossip_interval: Duration,
     /// To so many members.
     pub gossip_fanout: usize,
+    /// So many of them follow us in the order of ids, the others are random.
+    pub ring_hearers: usize,
     /// An item is sent `mult * ceil(log10(n + 1))` times.
     pub retransmit_mult: u32,
     /// Hearing a claim that is being spread here counts as having sent it once.
@@ -160,6 +162,7 @@ impl Default for Tuning {
             observers: 3,
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
+            ring_hearers: 2,
             retransmit_mult: 4,
             count_hearing: true,
             immediate_gossip: true,
@@ -199,6 +202,7 @@ impl Tuning {
             doubt_failures: false,
             alone_after: Duration::ZERO,
             observers: 0,
+            ring_hearers: 0,
             count_hearing: false,
             immediate_gossip: false,
             full_sync_interval: Duration::from_secs(30),

@@ -156,6 +156,8 @@ bugs! {
         "whoever asks has others pinged";
     NewsWaits = "news-waits",
         "news waits for the next tick of the gossip";
+    NewsByChance = "news-by-chance",
+        "news goes to random members only, not round the ring";
     RoundsUnlimited = "rounds-unlimited",
         "each piece of news leaves at once, however many there are";
     DigestsNotCompared = "digests-not-compared",

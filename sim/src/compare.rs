@@ -58,6 +58,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("lossy-host", "at 30s link {others} <-> n{last} loss 70%\nfor 5m n1 not left on n1\n"),
     ("far", "at 30s link {half} <-> {rest} latency 200ms..300ms\n"),
     ("restart", "at 30s crash n{last}\nat 30.2s restart n{last}\n"),
+    ("leave", "at 30s leave n{last}\n"),
     ("leave-loss-30", "at 29s net loss 30%\nat 30s leave n{last}\n"),
 ];
 

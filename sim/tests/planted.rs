@@ -87,6 +87,7 @@ const FOUND_BY_A_SCENARIO: &[(Bug, &str)] = &[
     (Bug::MuteAsSilent, "faults/paused-five-seconds.scn"),
     (Bug::ReasonsAddUp, "regressions/within-converged-a75c4cdf.scn"),
     (Bug::NewsWaits, "start/one-more-joins-fifty.scn"),
+    (Bug::NewsByChance, "large/news-goes-round.scn"),
     (Bug::NotHedged, "start/lossy-hundred.scn"),
     (Bug::LeftLowersVersion, "departures/force-leave-while-suspected.scn"),
     (Bug::NameUnchecked, "names/taken.scn"),

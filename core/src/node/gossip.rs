@@ -109,9 +109,25 @@ impl Node {
 
     fn gossip_round(&mut self) {
         self.queue.fresh = false;
-        let k = self.cfg.tuning.gossip_fanout;
-        let to = self.random_hearers(k);
+        let to = self.hearers(self.queue.least_sent());
         self.gossip_to(&to);
+    }
+
+    /// Whom to tell what was told so often. Of each round some follow in the ring of ids, and in
+    /// every other round those after the nearest: news goes on where one of them is not there. The
+    /// rest is random, and all where ids may be made up, which can be anywhere in the ring.
+    pub(super) fn hearers(&mut self, told: Option<u32>) -> Vec<NodeId> {
+        let t = &self.cfg.tuning;
+        let (k, ring) = (t.gossip_fanout, t.ring_hearers.min(t.gossip_fanout));
+        if ring == 0 || self.is_shy() || self.broken(Bug::NewsByChance) {
+            return self.random_hearers(k);
+        }
+        let round = told.map_or(0, |n| n as usize / k);
+        let followers = self.table.followers().skip(round % 2 * ring).take(ring);
+        let mut to: Vec<NodeId> = followers.collect();
+        let more = self.table.random_live(&mut self.rng, k - to.len(), |id| !to.contains(id));
+        to.extend(more);
+        to
     }
 
     fn gossip_to(&mut self, ids: &[NodeId]) {

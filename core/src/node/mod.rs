@@ -39,6 +39,7 @@ mod random;
 mod relay;
 mod replies;
 mod retag;
+mod ring;
 mod rumors;
 mod sealing;
 mod strangers;
@@ -222,7 +223,8 @@ impl Node {
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let bug = None;
         let envelope = sealing::envelope(&config, &mut rng);
-        let table = table::Table::new(&mut rng, config.limits.room.min(config.limits.members));
+        let room = config.limits.room.min(config.limits.members);
+        let table = table::Table::new(&mut rng, room, durable.id, 2 * config.tuning.ring_hearers);
         let queue = queue::Queue::new(table.spread());
         let vivaldi = vivaldi::Vivaldi::new(table.spread());
         let mut node = Self {

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::{
     index::{Index, Spread},
     random::Random,
+    ring::Ring,
 };
 use crate::{
     digest::{Digest, name_key},
@@ -44,6 +45,7 @@ pub(super) struct Table {
     gone: BTreeMap<u32, Instant>,
     probe_order: Vec<u32>,
     probe_next: usize,
+    ring: Ring,
     /// Over all members and this node.
     pub(super) digest: Digest,
     /// What was forgotten, and its place in the order.
@@ -88,9 +90,10 @@ fn push<T>(v: &mut Vec<T>, x: T) {
 }
 
 impl Table {
-    /// With room for so many members.
-    pub(super) fn new(rng: &mut Random, room: usize) -> Self {
+    /// With room for so many members, and so many followers in the ring.
+    pub(super) fn new(rng: &mut Random, room: usize, me: NodeId, followers: usize) -> Self {
         Self {
+            ring: Ring::new(me, followers),
             slots: Vec::with_capacity(room),
             ids: Index::with_room(room),
             names: Index::with_room(room),
@@ -283,7 +286,11 @@ impl Table {
         self.names.remove(key, slot, |s| if s == slot { key } else { other(s) });
     }
 
+    /// The slot has its entry.
     fn enlist(&mut self, slot: u32, list: List) {
+        if let (List::Live, Some(id)) = (list, self.id_at(slot)) {
+            self.ring.add(id, slot);
+        }
         let v = match list {
             List::Live => &mut self.live,
             List::Dead => &mut self.dead,
@@ -294,6 +301,9 @@ impl Table {
     }
 
     fn unlist(&mut self, slot: u32, list: List) {
+        if list == List::Live {
+            self.ring.remove(slot);
+        }
         let v = match list {
             List::Live => &mut self.live,
             List::Dead => &mut self.dead,
@@ -381,6 +391,14 @@ impl Table {
         None
     }
 
+    /// The live members that follow this node in the ring, the nearest first.
+    pub(super) fn followers(&mut self) -> impl Iterator<Item = NodeId> {
+        let (live, slots) = (&self.live, &self.slots);
+        let id = |s: u32| slots.get(s as usize)?.as_ref().map(|e| e.id());
+        self.ring.refill(live.iter().filter_map(|s| Some((id(*s)?, *s))));
+        self.ring.slots().filter_map(id)
+    }
+
     /// Up to `k` random live members that `want` takes.
     pub(super) fn random_live(
         &self,
@@ -446,8 +464,21 @@ mod tests {
         Packed::new(Claim { record: Arc::new(r), statement })
     }
 
+    /// After the fifth.
+    const ME: NodeId = NodeId::from_bytes([5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6]);
+
+    fn table(rng: &mut Random, room: usize) -> Table {
+        Table::new(rng, room, ME, 2)
+    }
+
     /// All that is derived, computed anew.
-    fn check(t: &Table) {
+    fn check(t: &mut Table) {
+        let (mut followers, before): (Vec<_>, Vec<_>) =
+            t.live().map(|e| e.id()).partition(|id| *id > ME);
+        followers.sort_unstable();
+        followers.extend(before.into_iter().collect::<BTreeSet<_>>());
+        followers.truncate(2);
+        assert_eq!(t.followers().collect::<Vec<_>>(), followers);
         let mut digest = Digest::default();
         t.iter().for_each(|e| digest.add(e.fingerprint));
         assert_eq!(digest, t.digest);
@@ -476,7 +507,7 @@ mod tests {
     #[test]
     fn a_new_tombstone_outlives_older_ones() {
         let mut rng = Random::new([3; 32]);
-        let mut t = Table::new(&mut rng, 0);
+        let mut t = table(&mut rng, 0);
         let id = |n| NodeId::from_bytes([n; 16]);
         for n in [1, 2, 1, 3] {
             t.put(&claim(n, 0, Statement::Alive), Instant::ZERO, &mut rng);
@@ -488,14 +519,14 @@ mod tests {
     #[test]
     fn who_fits_into_the_room_moves_nothing() {
         let mut rng = Random::new([3; 32]);
-        let mut t = Table::new(&mut rng, 100);
+        let mut t = table(&mut rng, 100);
         let room = |t: &Table| [&t.live, &t.standing, &t.probe_order].map(|v| v.as_ptr());
         let before = room(&t);
         for n in 0..100 {
             t.put(&claim(n, 0, Statement::Alive), Instant::ZERO, &mut rng);
         }
         assert_eq!(room(&t), before);
-        check(&t);
+        check(&mut t);
     }
 
     proptest! {
@@ -505,14 +536,14 @@ mod tests {
             room in 0usize..12,
         ) {
             let mut rng = Random::new([3; 32]);
-            let mut t = Table::new(&mut rng, room);
+            let mut t = table(&mut rng, room);
             for (i, (n, what)) in steps.into_iter().enumerate() {
                 let by = NodeId::from_bytes([99; 16]);
                 let own = NodeId::from_bytes([n; 16]);
                 let statement = match what {
                     0 => {
                         t.remove(own, 4);
-                        check(&t);
+                        check(&mut t);
                         continue;
                     }
                     1 => Statement::Failed { by },
@@ -521,7 +552,7 @@ mod tests {
                     _ => Statement::Alive,
                 };
                 t.put(&claim(n, i as u32, statement), Instant::ZERO, &mut rng);
-                check(&t);
+                check(&mut t);
                 if what == 5 {
                     t.next_probe(&mut rng);
                 }

@@ -14,6 +14,7 @@ use crate::*;
 
 mod bootstrap;
 mod caps;
+mod gossip;
 mod hearsay;
 mod keyring;
 mod names;
@@ -539,6 +540,8 @@ fn who_missed_a_refutation_looks_once_more_before_it_declares_a_failure() {
     let accusation = says(&w, 1, statement);
     w.hosts[0].node.learn_claim(w.now, accusation.clone(), super::claims::Origin::Own);
     hush(&mut w, 0);
+    // Nor does it ask anybody whether that was all.
+    w.hosts[0].node.timers.stop(super::timers::Timer::Settle);
     w.run(secs(6));
     let failed = w.hosts[0].events.iter().any(|e| matches!(e, Event::Failed { .. }));
     assert!(!failed, "a live member was declared failed without a last look");

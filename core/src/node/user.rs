@@ -267,8 +267,7 @@ impl Node {
 
     fn rumor_round(&mut self) {
         self.user.rumors.fresh = false;
-        let k = self.cfg.tuning.gossip_fanout;
-        for id in self.random_hearers(k) {
+        for id in self.hearers(self.user.rumors.least_sent()) {
             if let Some(to) = self.table.get(id).map(|e| e.record.addr) {
                 self.transmit(Outgoing::Gossip { to, id });
             }

@@ -92,13 +92,25 @@ fn who_could_not_be_reached_counts_until_it_is_gone_whoever_else_is_unmet() {
     let is_wanted = |g: &u8| haunted(5, &[*g]).hosts[0].node.is_shy();
     let (wanted, other) = ((100..200).find(is_wanted), (100..200).find(|g| !is_wanted(g)));
     let [wanted, other] = [wanted, other].map(Option::unwrap);
-    let mut w = haunted(5, &[wanted, other]);
+    let mut w = haunted(5, &[wanted]);
+    hear(&mut w, 0, &ghost(other));
     assert!(w.hosts[0].node.is_shy());
+    // Nobody tells n0 of it again.
+    w.cut = Some(0);
     let now = w.now;
     assert!(w.hosts[0].node.disbelieve(now, ghost(wanted).id()));
     w.run(Duration::from_millis(1100));
     let node = &w.hosts[0].node;
     assert!(node.is_unmet(ghost(other).id()) && !node.is_shy());
+}
+
+#[test]
+fn ids_that_may_be_made_up_have_no_place_in_the_ring() {
+    let mut w = haunted(9, &[100, 101, 102, 103, 104, 105, 106, 107]);
+    let node = &mut w.hosts[0].node;
+    assert!(node.is_shy());
+    let first = (0..100).filter_map(|_| node.hearers(Some(0)).first().copied());
+    assert!(first.collect::<alloc::collections::BTreeSet<_>>().len() > 4);
 }
 
 #[test]
