@@ -100,6 +100,8 @@ bugs! {
         "who joins is told of the member that it joined by as of one that failed";
     AwaySaysNothing = "away-says-nothing",
         "who was away for long waits until it hears that it is accused";
+    AwaySaysAgain = "away-says-again",
+        "who was away for long says that it is there however lately it did";
     AwayReadsFirst = "away-reads-first",
         "who was away for long reads all that came in meanwhile before it minds that";
     SlowForgotten = "slow-forgotten",

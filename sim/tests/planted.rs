@@ -121,6 +121,7 @@ const FOUND_BY_A_TEST: &[Bug] = &[
     Bug::AnyCookieCounts,
     Bug::HealthUnminded,
     Bug::PauseUnguarded,
+    Bug::AwaySaysAgain,
     Bug::HealthStays,
     Bug::HelpersNotAsked,
     Bug::StreamNotTried,

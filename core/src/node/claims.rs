@@ -364,7 +364,7 @@ impl Node {
                 if matches!(state, State::Suspect | State::Failed) {
                     self.worse_health();
                 }
-                self.publish(now, Version { incarnation, ..self.me.version });
+                self.raise(now, incarnation);
             }
             // `Left` is final for its generation; nothing wraps. A far incarnation is believed
             // where we were unknown only, a new generation everywhere.
@@ -375,6 +375,12 @@ impl Node {
         let version =
             minted.map_or(self.me.version, |generation| Version { generation, incarnation: 0 });
         self.event(Event::Refuted { by, version });
+    }
+
+    /// Says that we live, and no more. The others will take us for slow for a while.
+    pub(super) fn raise(&mut self, now: Instant, incarnation: u32) {
+        self.publish(now, Version { incarnation, ..self.me.version });
+        self.spoke_up(now, self.me.id);
     }
 
     /// Our record at a new version, for all to hear.

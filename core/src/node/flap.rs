@@ -45,7 +45,7 @@ impl Flap {
 #[derive(Debug, Default)]
 pub(super) struct Flaps {
     back: BTreeMap<NodeId, Flap>,
-    /// When each last refuted an accusation.
+    /// When each last said that it lives after all; we, too.
     spoke_up: BTreeMap<NodeId, Instant>,
 }
 
@@ -77,7 +77,7 @@ impl Flaps {
         longer.min(patience + LONGEST)
     }
 
-    /// It refuted an accusation.
+    /// It says that it lives after all.
     fn speaks_up(&mut self, now: Instant, id: NodeId) {
         if self.spoke_up.len() >= COUNTED && !self.spoke_up.contains_key(&id) {
             self.calm_down(now);
@@ -94,6 +94,11 @@ impl Flaps {
             Some(t) if now.since(*t) < DECAY => (patience * SLOW).min(patience + LONGEST),
             _ => patience,
         }
+    }
+
+    /// Did it speak up so lately that others will still know when it may be accused next?
+    pub(super) fn spoke_lately(&self, now: Instant, id: NodeId) -> bool {
+        self.spoke_up.get(&id).is_some_and(|t| now.since(*t) < DECAY / 2)
     }
 
     /// Forgets whose flaps are all forgotten, and who was not slow lately.

@@ -29,10 +29,10 @@ const LATENESS: Duration = Duration::from_secs(30);
 /// A pause costs so much of a credit that grows with time and has this limit: a process that is
 /// late for ever has no excuse any more, until all of it is there again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(64));
-/// Whoever was away for so long is probably suspected, and has not long to say that it is there.
-/// Each time costs a claim that goes round: with 3 s, where all of a cluster starve, twice as much
-/// is sent as with 5 s.
-const MISSED_AFTER: Duration = Duration::from_secs(5);
+/// Whoever was away for so long is probably suspected, and has not long to say that it is there:
+/// three seconds now and eleven more are longer than a mute member is waited for. Two seconds is
+/// what all are late now and then where too many share a processor; each word goes round.
+const MISSED_AFTER: Duration = Duration::from_secs(3);
 /// So many that were only heard of are kept as peers in any case.
 const TALK_KEPT: usize = 3;
 /// Longest wait between looks for members to forget.
@@ -283,13 +283,14 @@ impl Node {
     }
 
     /// Says that we are there before the accusation is heard: it waits behind all that came in
-    /// meanwhile, and a starved process may have to stand again before it comes to that.
+    /// meanwhile, and a starved process may have to stand again before it comes to that. Who said
+    /// so lately is given more time, and has no need to.
     fn speak_up(&mut self, now: Instant) {
-        let v = self.me.version;
-        if let Some(incarnation) = v.incarnation.checked_add(1)
+        if let Some(incarnation) = self.me.version.incarnation.checked_add(1)
             && !self.broken(Bug::AwaySaysNothing)
+            && (!self.notes.flaps.spoke_lately(now, self.me.id) || self.broken(Bug::AwaySaysAgain))
         {
-            self.publish(now, Version { incarnation, ..v });
+            self.raise(now, incarnation);
         }
     }
 

@@ -2,7 +2,7 @@
 //! its bug. `sim/tests/planted.rs` knows the other bugs, and that the rest of them is here.
 
 use super::{
-    bootstrap, hearsay, names, obituary, quiet, replies, rules, sealing, streams, user, watch,
+    bootstrap, hearsay, names, obituary, quiet, replies, rules, sealing, slow, streams, user, watch,
 };
 use crate::planted::{Bug, caught};
 
@@ -24,6 +24,7 @@ const CAUGHT: &[(Bug, fn())] = &[
     (Bug::AnyCookieCounts, rules::an_ack_counts_for_the_probe_whose_cookie_it_has),
     (Bug::HealthUnminded, rules::a_bad_health_waits_longer_for_an_answer),
     (Bug::PauseUnguarded, rules::who_was_stopped_blames_nobody),
+    (Bug::AwaySaysAgain, slow::who_was_away_says_so_again_only_when_it_may_be_forgotten),
     (Bug::HealthStays, rules::the_accused_is_told_at_once),
     (Bug::HelpersNotAsked, quiet::who_was_not_met_helps_only_where_nobody_else_can),
     (Bug::StreamNotTried, quiet::a_process_that_accepts_and_does_not_answer_gets_no_more_pings),

@@ -67,7 +67,7 @@ fn who_seems_to_be_away_all_the_time_finds_out_at_last() {
 /// Before it hears that it is accused: it may have to stand again before it comes to that.
 #[test]
 fn who_was_away_for_long_says_that_it_is_there() {
-    for (gap, raised) in [(4_999, 0), (5_000, 1)] {
+    for (gap, raised) in [(2_999, 0), (3_000, 1)] {
         let mut w = World::joined(3);
         let before = w.hosts[1].node.me.version.incarnation;
         w.now = w.hosts[1].node.poll_timeout().unwrap() + MS(gap);
@@ -88,7 +88,7 @@ fn who_was_away_for_long_says_so_before_it_reads() {
     wire::begin_datagram(&head, &mut genuine);
     wire::finish_datagram(&head, &mut genuine);
     let garbage = b"not even a packet".to_vec();
-    for (gap, bytes, raised) in [(4_900, &genuine, 0), (5_100, &garbage, 0), (5_100, &genuine, 1)] {
+    for (gap, bytes, raised) in [(2_900, &genuine, 0), (3_100, &garbage, 0), (3_100, &genuine, 1)] {
         let mut w = World::joined(3);
         let before = w.hosts[1].node.me.version.incarnation;
         w.now = w.hosts[1].node.poll_timeout().unwrap() + MS(gap);
@@ -101,5 +101,31 @@ fn who_was_away_for_long_says_so_before_it_reads() {
         // Its deadlines are put off: it is not away a second time.
         w.hosts[1].node.handle_timeout(now);
         assert_eq!(w.hosts[1].node.stats().get(Counter::Pauses), 1);
+    }
+}
+
+/// Others remember for a minute, and give it more time meanwhile.
+#[test]
+pub(super) fn who_was_away_says_so_again_only_when_it_may_be_forgotten() {
+    // Its first word is that it was away, or refutes an accusation.
+    for refutes in [false, true] {
+        let mut w = World::joined(3);
+        let start = w.hosts[1].node.me.version.incarnation;
+        let mut raised = Vec::new();
+        if refutes {
+            let by = NodeId::from_bytes([2; 16]);
+            let evidence = Evidence::Silent;
+            let accusation = says(&w, 1, Statement::Suspect { by, evidence, witnesses: 0 });
+            let now = w.now;
+            w.hosts[1].node.learn_claim(now, accusation, Origin::Own);
+        }
+        for pause in [0, 10, 40] {
+            w.run(secs(pause));
+            w.now = w.hosts[1].node.poll_timeout().unwrap() + MS(4_000);
+            let now = w.now;
+            w.hosts[1].node.handle_timeout(now);
+            raised.push(w.hosts[1].node.me.version.incarnation - start);
+        }
+        assert_eq!(raised, [1, 1, 2], "{refutes}");
     }
 }
