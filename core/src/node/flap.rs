@@ -5,7 +5,7 @@
 //! suspected. From the third on a suspicion runs four times as long, then sixteen times, and so on,
 //! but never more than half a minute longer: who really dies is reported.
 //!
-//! A member that spoke up against an accusation lately is slow rather than dead: if its kernel
+//! A member that spoke up lately, accused or unasked, is slow rather than dead: if its kernel
 //! still accepts (a starved process), it is given four times as long from the first time on, for
 //! the next long wait of a process that had some is as likely as that one was.
 

@@ -126,6 +126,6 @@ pub(super) fn who_was_away_says_so_again_only_when_it_may_be_forgotten() {
             w.hosts[1].node.handle_timeout(now);
             raised.push(w.hosts[1].node.me.version.incarnation - start);
         }
-        assert_eq!(raised, [1, 1, 2], "{refutes}");
+        assert_eq!(raised, [1, 1, 2], "after each absence; accused first: {refutes}");
     }
 }
