@@ -51,7 +51,7 @@ pub use event::{
 };
 pub use identity::{Label, Name, NameError, NodeId, NodeIdError, Version};
 pub use merge::{LARGEST_OWN_STEP, LARGEST_STEP, Order, compare, plausible};
-pub use node::{Local, LocalState, Member, Node, SPOKEN as PROTOCOL_VERSIONS};
+pub use node::{Local, LocalState, Member, Node, SPOKEN as PROTOCOL_VERSIONS, Scratch};
 pub use output::{
     BootstrapConflict, BootstrapState, BootstrapStatus, Command, CommandError, CommandOutcome,
     Durable, Event, JoinError, JoinId, KnownPeer, Persist, PersistToken, Quorum, QuorumVoter,

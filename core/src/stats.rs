@@ -27,6 +27,12 @@ counters! {
     DatagramsOut = "datagrams_out",
     /// Bytes of the datagrams written.
     DatagramBytesOut = "datagram_bytes_out",
+    /// Probes started.
+    Probes = "probes",
+    /// Round trips measured, each of which moved our coordinate.
+    RoundTrips = "round_trips",
+    /// Forgotten members whose version is not remembered any more: too many were forgotten.
+    TombstonesDropped = "tombstones_dropped",
     /// Streams accepted or opened.
     Streams = "streams",
     /// Bytes read from streams.
@@ -49,8 +55,6 @@ counters! {
     UnknownTag = "unknown_tag",
     /// Coordinates that are out of bounds, or round trips of more than 10 s.
     DropCoordinate = "drop_coordinate",
-    /// Round trips measured, each of which moved our coordinate.
-    RoundTrips = "round_trips",
     /// Pings for another node id than ours.
     WrongTarget = "wrong_target",
     /// Acks and nacks that nobody waited for, bootstrap reports of strangers or of an earlier life
@@ -67,8 +71,6 @@ counters! {
     ImplausibleClaim = "implausible_claim",
     /// Claims about members we have no room for.
     DropFull = "drop_full",
-    /// Forgotten members whose version is not remembered any more: too many were forgotten.
-    TombstonesDropped = "tombstones_dropped",
     /// Claims that were told less often than others because too many were to be told.
     GossipDisplaced = "gossip_displaced",
     /// User events that came, or were fired here, for the first time.
@@ -81,8 +83,6 @@ counters! {
     Queries = "queries",
     /// Queries of strangers, or more than can be open at once.
     QueriesDropped = "queries_dropped",
-    /// Probes started.
-    Probes = "probes",
     /// Probes without an answer to the direct ping in time.
     ProbesLate = "probes_late",
     /// Probes answered only through a helper or a stream.
@@ -131,7 +131,7 @@ counters! {
     Degradations = "degradations",
 }
 
-/// All counters of a node since its start. What each input writes comes first, together.
+/// All counters of a node since its start. What each input writes comes first, together (also in the table of counters).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stats {

@@ -380,7 +380,7 @@ impl Node {
         }
         self.bootstrap.agreement.written(memory);
         if forgotten {
-            let server = Arc::clone(&self.me);
+            let server = self.me.shared();
             self.event(Event::BootstrapConflict { server, conflict: BootstrapConflict::Forgotten });
         }
         self.bootstrap.moved = now;
@@ -468,8 +468,8 @@ impl Node {
 
     /// Where servers reach a server (`ip:8300`).
     fn server_addr(&self, id: NodeId) -> Option<SocketAddr> {
-        let record =
-            if id == self.me.id { &self.me } else { self.table.get(id).map(|e| &e.record)? };
+        let other = || self.table.get(id).map(|e| &*e.record);
+        let record = if id == self.me.id { &*self.me } else { other()? };
         match record.role {
             Role::Server { port, .. } => Some(SocketAddr::new(record.addr.ip(), port)),
             Role::Client => None,

@@ -271,7 +271,7 @@ impl Node {
             }
         }
         if record.name == self.me.name {
-            let (other, holder) = (Arc::clone(record), Arc::clone(&self.me));
+            let (other, holder) = (Arc::clone(record), self.me.shared());
             self.event(Event::NameConflict { other, holder });
         }
     }
@@ -390,7 +390,7 @@ impl Node {
             "a version only rises"
         );
         let old = self.me.version;
-        self.me = Arc::new(self.record_at(version));
+        self.me = self.record_at(version).into();
         self.table.digest.remove(fingerprint(self.me.id, old, State::Alive));
         self.table.digest.add(fingerprint(self.me.id, version, State::Alive));
         self.revision += 1;

@@ -51,7 +51,7 @@ fn push<T>(queue: &mut VecDeque<T>, x: T) {
 impl Node {
     /// Writes the next datagram into `buf`, which is cleared first.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        while let Some(next) = self.out.pop_front() {
+        while let Some(next) = self.scratch.out.pop_front() {
             self.envelope.begin(buf);
             let empty = buf.len();
             let to = self.write(now, next, buf);
@@ -63,7 +63,7 @@ impl Node {
             self.stats.add(Counter::DatagramBytesOut, buf.len() as u64);
             return Some(Transmit { to, len: buf.len() });
         }
-        shrink(&mut self.out);
+        shrink(&mut self.scratch.out);
         None
     }
 
@@ -150,11 +150,11 @@ impl Node {
     }
 
     pub(super) fn transmit(&mut self, o: Outgoing) {
-        if self.out.len() >= self.cfg.limits.transmits {
+        if self.scratch.out.len() >= self.cfg.limits.transmits {
             self.stats.count(Counter::QueueOverflow);
             return;
         }
-        push(&mut self.out, o);
+        push(&mut self.scratch.out, o);
     }
 
     pub(super) fn event(&mut self, e: Event) {

@@ -17,6 +17,11 @@ impl<K: Ord, V> Few<K, V> {
         self.0.binary_search_by(|(k, _)| k.cmp(key))
     }
 
+    /// With room for so many.
+    pub(super) fn with_room(pairs: usize) -> Self {
+        Self(Vec::with_capacity(pairs))
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.0.len()
     }
@@ -24,6 +29,10 @@ impl<K: Ord, V> Few<K, V> {
     #[cfg(test)]
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn contains_key(&self, key: &K) -> bool {
+        self.place(key).is_ok()
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
@@ -55,6 +64,18 @@ impl<K: Ord, V> Few<K, V> {
         self.0.iter().map(|(k, _)| k)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().map(|(k, v)| (k, v))
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain_mut(|(k, v)| keep(k, v));
+    }
+
+    pub(super) fn into_values(self) -> impl Iterator<Item = V> {
+        self.0.into_iter().map(|(_, v)| v)
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, v)| v)
     }
@@ -72,18 +93,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((0u8..3, 0u8..9, any::<u8>()), 0..60)) {
-            let mut few = Few::default();
+        fn it_is_a_map(steps in prop::collection::vec((0u8..5, 0u8..9, any::<u8>()), 0..60)) {
+            let mut few = Few::with_room(2);
             let mut model = BTreeMap::new();
             for (what, k, v) in steps {
                 match what {
                     0 => prop_assert_eq!(few.insert(k, v), model.insert(k, v)),
                     1 => prop_assert_eq!(few.remove(&k), model.remove(&k)),
-                    _ => prop_assert_eq!(few.get_mut(&k), model.get_mut(&k)),
+                    2 => prop_assert_eq!(few.get_mut(&k), model.get_mut(&k)),
+                    3 => prop_assert_eq!(few.contains_key(&k), model.contains_key(&k)),
+                    _ => {
+                        few.retain(|x, y| *x != k && *y != v);
+                        model.retain(|x, y| *x != k && *y != v);
+                    }
                 }
                 prop_assert_eq!((few.get(&k), few.len()), (model.get(&k), model.len()));
                 prop_assert!(few.keys().eq(model.keys()) && few.values().eq(model.values()));
+                prop_assert!(few.iter().eq(model.iter()));
             }
+            prop_assert!(few.into_values().eq(model.into_values()));
         }
     }
 }

@@ -45,11 +45,12 @@ enum Meeting {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Hearsay {
-    /// Of the member in each slot; slots beyond the end: `Met`.
-    meetings: Vec<Meeting>,
     /// Slots that are not `Met`.
     unmet: usize,
+    /// Of the member in each slot; slots beyond the end: `Met`.
+    meetings: Vec<Meeting>,
     /// Whom nobody reached: there may have been a cut between us.
     dropped: VecDeque<Dropped>,
 }

@@ -31,6 +31,7 @@ mod keyring;
 mod leave;
 mod names;
 mod obituary;
+mod own;
 mod peers;
 mod probe;
 mod query;
@@ -41,6 +42,7 @@ mod replies;
 mod retag;
 mod ring;
 mod rumors;
+mod scratch;
 mod sealing;
 mod strangers;
 mod streams;
@@ -78,6 +80,7 @@ use crate::{
 };
 use drain::Outgoing;
 use random::Random;
+pub use scratch::Scratch;
 use timers::{Timer, Timers};
 pub use versions::SPOKEN;
 
@@ -114,10 +117,11 @@ pub struct Local {
 
 /// What waits for the disk.
 #[derive(Debug)]
+#[repr(C)]
 struct Storage {
+    waiting: Option<Persist>,
     durable: Durable,
     tokens: u64,
-    waiting: Option<Persist>,
     /// This generation may be used once this token is back.
     gate: Option<(PersistToken, u64)>,
 }
@@ -143,9 +147,9 @@ fn first_record(config: &Config, durable: &Durable) -> Record {
 #[repr(C)]
 struct Notes {
     alone: alone::Alone,
+    lateness: upkeep::Lateness,
     hearsay: hearsay::Hearsay,
     degraded: degraded::Degraded,
-    lateness: upkeep::Lateness,
     names: names::Names,
     flaps: flap::Flaps,
 }
@@ -163,34 +167,31 @@ pub struct Node {
     rounds_left: u32,
     /// Stronger claims that may still be sent back in this tick.
     replies_left: u32,
-    me: Arc<Record>,
+    me: own::Own,
     revision: u64,
     timers: Timers,
-    out: VecDeque<Outgoing>,
+    scratch: scratch::Scratch,
     events: VecDeque<Event>,
     stream_out: VecDeque<StreamAction>,
     events_lost: u64,
     probes: few::Few<Cookie, probe::Probe>,
     conns: BTreeMap<StreamId, streams::Conn>,
     suspicions: BTreeMap<NodeId, suspicion::Suspicion>,
-    /// Room for those of the datagram at hand.
-    claims: Vec<Arc<Packed>>,
-    stats: Stats,
+    replies: replies::Replies,
     notes: Notes,
-    security: sealing::Security,
-    user: user::User,
+    watches: watch::Watches,
     queue: queue::Queue,
     syncing: sync::SyncState,
-    watches: watch::Watches,
     table: table::Table,
+    user: user::User,
     envelope: wire::Envelope,
-    vivaldi: vivaldi::Vivaldi,
     cfg: Config,
-    storage: Storage,
+    stats: Stats,
+    vivaldi: vivaldi::Vivaldi,
     rng: Random,
+    storage: Storage,
     relays: BTreeMap<Cookie, relay::Relay>,
-    /// Claims that came lately, decoded.
-    memo: wire::Memo,
+    security: sealing::Security,
     bootstrap: bootstrap::Bootstrap,
     rejoin: upkeep::Rejoin,
     leaving: Option<leave::Leaving>,
@@ -215,7 +216,7 @@ impl Node {
         if fresh {
             durable.bootstrap.birth = rng.u64().max(1);
         }
-        let me = Arc::new(first_record(&config, &durable));
+        let me = first_record(&config, &durable).into();
         let rejoin = upkeep::Rejoin::new(&durable, config.rejoin_after_leave);
         let memory = durable.bootstrap.clone();
         #[cfg(any(test, feature = "planted-bugs"))]
@@ -235,7 +236,7 @@ impl Node {
             me,
             state: LocalState::Starting,
             suspicions: BTreeMap::new(),
-            probes: few::Few::default(),
+            probes: few::Few::with_room(2),
             relays: BTreeMap::new(),
             conns: BTreeMap::new(),
             streams_opened: 0,
@@ -244,20 +245,19 @@ impl Node {
             syncing: sync::SyncState::default(),
             watches: watch::Watches::default(),
             security: sealing::Security::default(),
+            replies: replies::Replies::default(),
             notes: Notes::default(),
             leaving: None,
             rejoin,
             vivaldi,
             queue,
-            memo: wire::Memo::default(),
-            claims: Vec::new(),
             user: user::User::default(),
             rounds_left: config.tuning.immediate_rounds,
             replies_left: 0,
             timers: Timers::default(),
             storage: Storage { durable, tokens: 0, waiting: None, gate: None },
             awareness: 0,
-            out: VecDeque::new(),
+            scratch: scratch::Scratch::default(),
             stream_out: VecDeque::new(),
             events: VecDeque::new(),
             events_lost: 0,
@@ -300,10 +300,10 @@ impl Node {
         };
         self.mind_absence(now);
         self.begin_replies(now, bytes.len());
-        let mut claims = core::mem::take(&mut self.claims);
+        let mut claims = core::mem::take(&mut self.scratch.claims);
         for b in wire::bodies(body) {
             if let Ok((wire::CLAIM, body)) = b {
-                match self.memo.decode(body) {
+                match self.scratch.memo.decode(body) {
                     Ok(c) => claims.push(c),
                     Err(_) => {
                         self.stats.count(Counter::DropMalformed);
@@ -323,7 +323,7 @@ impl Node {
             }
         }
         self.learn_claims(now, from, &mut claims);
-        self.claims = claims;
+        self.scratch.claims = claims;
         self.envelope.give_back(room);
         self.finish();
     }
@@ -473,15 +473,9 @@ impl Node {
         self.table.iter().map(|e| Member { record: Arc::clone(&e.record), state: e.state() })
     }
 
-    /// Exchanges the claims that were decoded lately. Nodes that take turns may share one memory
-    /// of them, and then share the records they hold; it changes nothing else.
-    pub fn swap_memo(&mut self, memo: &mut wire::Memo) {
-        core::mem::swap(&mut self.memo, memo);
-    }
-
     /// This node.
     pub fn local(&self) -> Local {
-        Local { record: Arc::clone(&self.me), state: self.state }
+        Local { record: self.me.shared(), state: self.state }
     }
 
     /// What this node publishes.
@@ -543,7 +537,7 @@ impl Node {
                 LocalState::Leaving | LocalState::Left => Statement::Left { by: id, prune: false },
                 _ => Statement::Alive,
             };
-            return Some(Packed::new(Claim { record: Arc::clone(&self.me), statement }));
+            return Some(Packed::new(Claim { record: self.me.shared(), statement }));
         }
         self.table.get(id).map(Arc::clone)
     }

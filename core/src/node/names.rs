@@ -68,7 +68,7 @@ impl Node {
         }
         let mut me = (*self.me).clone();
         me.turn = turn;
-        self.me = Arc::new(me);
+        self.me = me.into();
         self.publish(now, Version { generation, incarnation });
     }
 

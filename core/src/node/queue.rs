@@ -31,14 +31,15 @@ struct Level {
 
 /// See the module's head.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Queue {
-    items: Vec<Option<Item>>,
-    free: Vec<u32>,
-    ids: Index,
-    spread: Spread,
-    levels: Vec<Level>,
     /// Something was queued since the last immediate round.
     pub(super) fresh: bool,
+    items: Vec<Option<Item>>,
+    free: Vec<u32>,
+    levels: Vec<Level>,
+    ids: Index,
+    spread: Spread,
 }
 
 impl Queue {

@@ -31,15 +31,15 @@ pub(super) struct Replies {
 impl Node {
     /// A datagram of so many bytes came; what it leads to may be answered.
     pub(super) fn begin_replies(&mut self, now: Instant, bytes: usize) {
-        self.security.replies.room = bytes + IP_UDP_BYTES;
-        if now >= self.security.replies.refill_at {
-            self.security.replies.left = STRANGERS.0;
-            self.security.replies.looks = STRANGERS.0;
-            self.security.replies.refill_at = now + STRANGERS.1;
+        self.replies.room = bytes + IP_UDP_BYTES;
+        if now >= self.replies.refill_at {
+            self.replies.left = STRANGERS.0;
+            self.replies.looks = STRANGERS.0;
+            self.replies.refill_at = now + STRANGERS.1;
         }
-        if now >= self.security.replies.correct_at {
+        if now >= self.replies.correct_at {
             self.replies_left = CORRECTIONS.0;
-            self.security.replies.correct_at = now + CORRECTIONS.1;
+            self.replies.correct_at = now + CORRECTIONS.1;
         }
     }
 
@@ -82,7 +82,7 @@ impl Node {
         let size = bytes.len() + IP_UDP_BYTES;
         let (many, large) =
             (self.broken(Bug::StrangersOftenTold), self.broken(Bug::StrangersToldMore));
-        let r = &mut self.security.replies;
+        let r = &mut self.replies;
         if (r.left > 0 || many) && (size <= r.room || large) {
             (r.room, r.left) = (r.room.saturating_sub(size), r.left.saturating_sub(1));
             return true;

@@ -14,7 +14,7 @@ impl Node {
         }
         let old = self.me.version;
         if self.broken(Bug::RetagKeepsVersion) {
-            self.me = alloc::sync::Arc::new(self.record_at(old));
+            self.me = self.record_at(old).into();
             self.revision += 1;
             return;
         }

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Node, keyring, probe::Kind, random::Random, replies, strangers, vouch};
+use super::{Node, keyring, probe::Kind, random::Random, strangers, vouch};
 use crate::{
     config::Config,
     output::{CommandError, JoinError, PersistToken, StreamAction, StreamId},
@@ -24,7 +24,6 @@ const KEY_TOLD: usize = 128;
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(super) struct Security {
-    pub(super) replies: replies::Replies,
     pub(super) keys: keyring::Keys,
     pub(super) vouched: vouch::Vouched,
     pub(super) strangers: strangers::Strangers,

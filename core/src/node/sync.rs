@@ -155,7 +155,7 @@ impl Node {
     /// Everything known, then `Done`.
     pub(super) fn all_claims(&self, out: &mut Vec<Message>) {
         let me = if self.broken(Bug::AccusesItself) {
-            let (record, by) = (Arc::clone(&self.me), self.me.id);
+            let (record, by) = (self.me.shared(), self.me.id);
             Some(Packed::new(Claim { record, statement: Statement::Failed { by } }))
         } else {
             self.claim_about(self.me.id)
@@ -375,7 +375,7 @@ impl Node {
     fn learn_all(&mut self, now: Instant, id: StreamId, all: &ClaimList, spread: bool) -> usize {
         let mut live = 0;
         for body in all.bodies() {
-            let Ok(c) = body.and_then(|b| self.memo.decode(b)) else {
+            let Ok(c) = body.and_then(|b| self.scratch.memo.decode(b)) else {
                 self.stats.count(Counter::DropMalformed);
                 self.fail(now, id, JoinError::NotQuorate);
                 return live;

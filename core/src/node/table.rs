@@ -27,27 +27,28 @@ use crate::{
 pub(super) type Entry = Arc<Packed>;
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Table {
-    slots: Vec<Option<Entry>>,
-    /// Slots without a member.
-    free: Vec<u32>,
-    ids: Index,
-    names: Index,
+    /// Over all members and this node.
+    pub(super) digest: Digest,
     spread: Spread,
     /// What was found last, for it is often looked for next, too: its hash, then its slot. Whether
     /// it is another one is seen without a look at its slot, which is far away.
     recent: [AtomicU32; 2],
+    ids: Index,
+    slots: Vec<Option<Entry>>,
     live: Vec<u32>,
+    probe_order: Vec<u32>,
+    probe_next: usize,
+    /// Slots without a member.
+    free: Vec<u32>,
+    names: Index,
     dead: Vec<u32>,
     /// Where in `live` or `dead` a slot stands.
     standing: Vec<u32>,
     /// When those that are gone went.
     gone: BTreeMap<u32, Instant>,
-    probe_order: Vec<u32>,
-    probe_next: usize,
     ring: Ring,
-    /// Over all members and this node.
-    pub(super) digest: Digest,
     /// What was forgotten, and its place in the order.
     tombstones: BTreeMap<NodeId, (Version, State, u64)>,
     /// The oldest first.
@@ -134,7 +135,6 @@ impl Table {
             ^ self.slots.len() as u64
             ^ self.live.len() as u64
             ^ self.probe_next as u64
-            ^ self.standing.len() as u64
             ^ u64::from(self.recent[0].load(Ordering::Relaxed))
             ^ self.probe_order.get(self.probe_next).map_or(0, |s| u64::from(*s))
     }

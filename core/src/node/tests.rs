@@ -25,6 +25,7 @@ mod quiet;
 mod replies;
 mod retag;
 mod rules;
+mod scratch;
 mod sealing;
 mod slow;
 mod strangers;
@@ -499,7 +500,7 @@ fn without_regular_probes(w: &mut World) {
 fn hush(w: &mut World, i: usize) {
     let spread = w.hosts[i].node.table.spread();
     w.hosts[i].node.queue = super::queue::Queue::new(spread);
-    w.hosts[i].node.out.clear();
+    w.hosts[i].node.scratch.out.clear();
 }
 
 fn says(w: &World, of: usize, statement: Statement) -> Claim {
@@ -554,7 +555,7 @@ fn a_lost_ping_is_repeated_before_anybody_else_is_asked() {
     without_regular_probes(&mut w);
     let target = NodeId::from_bytes([1; 16]);
     w.hosts[0].node.start_probe(w.now, target, super::probe::Kind::Verify);
-    w.hosts[0].node.out.clear();
+    w.hosts[0].node.scratch.out.clear();
     w.run(Duration::from_millis(400));
     assert!(w.hosts[0].node.probes.is_empty(), "one lost packet kept the probe open");
     assert_eq!(w.hosts[0].node.stats().get(Counter::ProbesLate), 0);

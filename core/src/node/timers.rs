@@ -84,11 +84,17 @@ pub(super) enum Timer {
 /// More deadlines than this are kept in trees, until they are fewer than the second.
 const FEW: (usize, usize) = (48, 16);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
     /// The latest first. Empty while there are trees.
     few: Vec<(Instant, Timer)>,
     many: Option<Box<Many>>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { few: Vec::with_capacity(FEW.0 + 1), many: None }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +115,9 @@ impl Many {
 impl Timers {
     /// See [`super::Node::touch`].
     pub(super) fn touch(&self) -> u64 {
-        self.few.as_chunks::<2>().0.iter().fold(0, |all, [x, _]| all ^ x.0.as_nanos())
+        let (first, second) = (self.few.len().checked_sub(1), self.few.len().checked_sub(3));
+        let at = |i: Option<usize>| self.few.get(i?).map(|x| x.0.as_nanos());
+        at(first).unwrap_or(0) ^ at(second).unwrap_or(0)
     }
 
     /// When it is due, if it is set.
@@ -140,7 +148,8 @@ impl Timers {
             m.set(t, at);
             return;
         }
-        let place = self.few.partition_point(|x| x.0 > at || x.0 == at && x.1 > t);
+        // Most is due soon, so it is looked for from there.
+        let place = self.few.iter().rposition(|x| *x > (at, t)).map_or(0, |later| later + 1);
         self.few.insert(place, (at, t));
         if self.few.len() > FEW.0 {
             let mut many = Many::default();
@@ -185,20 +194,28 @@ impl Timers {
         if self.many.is_some() {
             [ProbeRepeat, ProbeLate, ProbeEnd].into_iter().for_each(|t| self.stop(t(cookie)));
         } else {
-            self.few.retain(
-                |(_, t)| !matches!(t, ProbeRepeat(c) | ProbeLate(c) | ProbeEnd(c) if *c == cookie),
-            );
+            // There are three of them at most, which are due soon.
+            let (mut at, mut left) = (self.few.len(), 3);
+            while at > 0 && left > 0 {
+                at -= 1;
+                let t = self.few[at].1;
+                if matches!(t, ProbeRepeat(c) | ProbeLate(c) | ProbeEnd(c) if c == cookie) {
+                    self.few.remove(at);
+                    left -= 1;
+                }
+            }
         }
     }
 
     fn are_few_again(&mut self) {
         if let Some(m) = self.many.take_if(|m| m.due.len() < FEW.1) {
-            self.few = m.due.into_iter().rev().collect();
+            self.few.extend(m.due.into_iter().rev());
         }
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.few.clear();
+        self.many = None;
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -110,7 +110,7 @@ impl Node {
     /// Our generation is on disk: we take part from now on.
     pub(super) fn start_running(&mut self, now: Instant, version: Version) {
         self.state = LocalState::Running;
-        self.me = alloc::sync::Arc::new(self.record_at(version));
+        self.me = self.record_at(version).into();
         self.table.digest.add(fingerprint(self.me.id, version, State::Alive));
         self.revision += 1;
         // The first probes of nodes that start together should not meet.

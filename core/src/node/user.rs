@@ -38,14 +38,15 @@ const MAX_FIRST: u64 = 1 << 62;
 
 /// Events, and what spreads them and queries.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct User {
     /// Lamport time of the newest event or query known.
     pub(super) clock: u64,
     /// An exchange with somebody has ended: what comes from now on is news.
     met: bool,
+    pub(super) rumors: Rumors,
     /// The events, and whether they were told here.
     window: Window<(Arc<UserEvent>, bool)>,
-    pub(super) rumors: Rumors,
     pub(super) queries: Queries,
     /// Immediate rounds taken in this tick.
     rounds: u32,

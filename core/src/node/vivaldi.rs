@@ -55,14 +55,15 @@ struct Peer {
 
 /// Our coordinate, and those of the members that were heard.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Vivaldi {
     own: Coordinate,
+    peers: Peers<Peer>,
+    next: usize,
     /// What the last measurements were off by, nanoseconds.
     off: [i64; WINDOW],
     /// How long they were, nanoseconds.
     rtts: [i64; WINDOW],
-    next: usize,
-    peers: Peers<Peer>,
     /// A test has taken the bounds away: see [`crate::planted`].
     credulous: bool,
     /// As above, the filter.

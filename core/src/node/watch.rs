@@ -10,12 +10,13 @@
 //! Invariant: `observers` and `observed` name open streams of the roles `Watched` and `Watching`,
 //! and every such stream is named there.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use core::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::{
     LocalState, Node, Timer,
+    few::Few,
     probe::Kind,
     streams::{Conn, Role},
 };
@@ -42,30 +43,43 @@ const BEATS_MISSED: u32 = 3;
 const LOOKS: u32 = 8;
 
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Watches {
-    /// Streams we opened, by who observes us.
-    observers: BTreeMap<NodeId, StreamId>,
+    /// Probes so far: every other one is for an observer.
+    pub(super) turn: usize,
+    /// By who observes us.
+    observers: Few<NodeId, Observer>,
     /// Streams we accepted, by whom we observe.
-    observed: BTreeMap<NodeId, StreamId>,
+    observed: Few<NodeId, StreamId>,
     retry: Duration,
     /// An observer of which there is only talk could not be reached: those that were met come
     /// first, for as long as the best by their ids were not all met.
     shy: bool,
+    looks_left: u32,
     /// Who did not accept, and when they are tried again.
     failed: (Vec<NodeId>, Instant),
-    looks_left: u32,
-    /// Probes so far: every other one is for an observer.
-    pub(super) turn: usize,
+}
+
+/// Whom we asked to observe us.
+#[derive(Clone, Copy, Debug)]
+struct Observer {
+    /// The stream we opened.
+    stream: StreamId,
+    /// It does: its stream has a generation of it ([`Role::Watched`]).
+    accepted: bool,
 }
 
 impl Default for Watches {
     fn default() -> Self {
-        let (observers, observed) = (BTreeMap::new(), BTreeMap::new());
+        let (observers, observed) = (Few::with_room(USUAL), Few::with_room(USUAL));
         let failed = (Vec::new(), Instant::ZERO);
         let (retry, looks_left) = (RETRY.0, LOOKS);
         Self { observers, observed, retry, shy: false, failed, looks_left, turn: 0 }
     }
 }
+
+/// Members that observe this one, or that it observes: mostly no more.
+const USUAL: usize = 8;
 
 /// How much `member` wants to be observed by `observer`: all agree on it.
 fn weight(member: NodeId, observer: NodeId) -> u64 {
@@ -78,10 +92,7 @@ fn weight(member: NodeId, observer: NodeId) -> u64 {
 impl Node {
     /// The members that observe this one over an open stream.
     pub fn observers(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let accepted = |s| {
-            matches!(self.conns.get(s).map(|c| &c.role), Some(Role::Watched { met: Some(_), .. }))
-        };
-        self.watches.observers.iter().filter(move |(_, s)| accepted(s)).map(|(id, _)| *id)
+        self.watches.observers.iter().filter(|(_, o)| o.accepted).map(|(id, _)| *id)
     }
 
     /// Does that member observe this one, or will soon?
@@ -154,7 +165,7 @@ impl Node {
         let shy = self.watches.shy;
         let wanted = if shy { self.best_observers(true) } else { best.clone() };
         for id in self.dispensable(&wanted, &best) {
-            self.watches.observers.remove(&id).into_iter().for_each(|s| self.dismiss(s));
+            self.watches.observers.remove(&id).into_iter().for_each(|o| self.dismiss(o.stream));
         }
         let again = now >= self.watches.failed.1;
         self.watches.failed.0.retain(|id| !again && wanted.contains(id));
@@ -169,7 +180,10 @@ impl Node {
             let Some(to) = self.table.get(observer).map(|e| e.record.addr) else { continue };
             let role = Role::Watched { observer, met: None };
             match self.open(now, to, role, self.cfg.tuning.stream_timeout) {
-                Some(stream) => drop(self.watches.observers.insert(observer, stream)),
+                Some(stream) => {
+                    let fresh = Observer { stream, accepted: false };
+                    self.watches.observers.insert(observer, fresh);
+                }
                 None => self.retry_watch(now, None),
             }
         }
@@ -213,17 +227,12 @@ impl Node {
 
     /// Still here.
     pub(super) fn on_beat_timer(&mut self, now: Instant) {
-        let streams: Vec<StreamId> = self.watches.observers.values().copied().collect();
-        if streams.is_empty() {
+        let observers: Vec<Observer> = self.watches.observers.values().copied().collect();
+        if observers.is_empty() {
             return;
         }
-        for id in streams {
-            if matches!(
-                self.conns.get(&id),
-                Some(Conn { role: Role::Watched { met: Some(_), .. }, .. })
-            ) {
-                self.say(id, &[Message::Beat(())]);
-            }
+        for o in observers.into_iter().filter(|o| o.accepted) {
+            self.say(o.stream, &[Message::Beat(())]);
         }
         self.timers.set(Timer::Beat, now + BEAT);
     }
@@ -277,6 +286,8 @@ impl Node {
             return;
         }
         *met = Some(s.version.generation);
+        let asked = self.watches.observers.get_mut(&s.id).filter(|o| o.stream == id);
+        asked.into_iter().for_each(|o| o.accepted = true);
         self.met(now, s.id);
         self.timers.stop(Timer::Stream(id));
         self.watches.retry = RETRY.0;
@@ -300,14 +311,14 @@ impl Node {
         if !live || reborn {
             // Streams of an earlier life are as dead as it is, whether or not we were told.
             self.watches.observed.remove(&id).into_iter().for_each(|s| self.dismiss(s));
-            let met = |s: &StreamId| match self.conns.get(s).map(|c| &c.role) {
+            let met = |o: &Observer| match self.conns.get(&o.stream).map(|c| &c.role) {
                 Some(Role::Watched { met, .. }) => *met,
                 _ => None,
             };
-            let old = |s: &StreamId| !live || met(s).is_some_and(|g| g < generation);
-            if let Some(s) = self.watches.observers.get(&id).copied().filter(old) {
+            let old = |o: &Observer| !live || met(o).is_some_and(|g| g < generation);
+            if let Some(o) = self.watches.observers.get(&id).copied().filter(old) {
                 self.watches.observers.remove(&id);
-                self.dismiss(s);
+                self.dismiss(o.stream);
             }
         }
         if live != was_live || reborn {
@@ -334,7 +345,7 @@ impl Node {
 
     /// Closes a watch stream that is to be opened anew.
     pub(super) fn renew_watch(&mut self, now: Instant, id: StreamId) {
-        self.watches.observers.retain(|_, s| *s != id);
+        self.watches.observers.retain(|_, o| o.stream != id);
         self.watches.observed.retain(|_, s| *s != id);
         self.dismiss(id);
         self.arm_watch(now);
@@ -347,7 +358,8 @@ impl Node {
         // What we say last goes to members that are there, too.
         let ended = Watches { shy: self.watches.shy, ..Watches::default() };
         let w = core::mem::replace(&mut self.watches, ended);
-        for id in w.observers.into_values().chain(w.observed.into_values()) {
+        let ours = w.observers.into_values().map(|o| o.stream);
+        for id in ours.chain(w.observed.into_values()) {
             self.dismiss(id);
         }
     }
@@ -357,7 +369,7 @@ impl Node {
         let conns = &self.conns;
         let (other, established) = match *role {
             Role::Watched { observer, met } => {
-                self.watches.observers.retain(|_, s| conns.contains_key(s));
+                self.watches.observers.retain(|_, o| conns.contains_key(&o.stream));
                 let vain = met.is_none() && !told && self.is_talk(observer);
                 self.watches.shy |= vain && !self.broken(Bug::UnmetAwaited);
                 self.retry_watch(now, Some(observer).filter(|_| met.is_none()));

@@ -1,6 +1,6 @@
 //! Heads, checksums and the framing of streams.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -118,7 +118,8 @@ fn split_head(bytes: &[u8]) -> Result<(bool, &[u8], &[u8]), HeadError> {
 #[derive(Debug)]
 pub struct Envelope {
     head: Head,
-    sealer: Option<Sealer>,
+    /// Elsewhere in memory: what is not sealed has no use for it.
+    sealer: Option<Box<Sealer>>,
     /// Room for what is opened.
     room: Vec<u8>,
     /// A fault that a test has it overlook: see [`crate::planted`].
@@ -132,7 +133,7 @@ impl Envelope {
         let mode = if sealer.is_some() { MODE_SEALED } else { MODE_CLEAR };
         Self {
             head: Head::new(mode, &label),
-            sealer,
+            sealer: sealer.map(Box::new),
             room: Vec::new(),
             #[cfg(any(test, feature = "planted-bugs"))]
             overlooks: None,
@@ -158,13 +159,13 @@ impl Envelope {
     }
 
     /// What seals, if anything does.
-    pub const fn sealer(&self) -> Option<&Sealer> {
-        self.sealer.as_ref()
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.sealer.as_deref()
     }
 
     /// As [`Envelope::sealer`].
-    pub const fn sealer_mut(&mut self) -> Option<&mut Sealer> {
-        self.sealer.as_mut()
+    pub fn sealer_mut(&mut self) -> Option<&mut Sealer> {
+        self.sealer.as_deref_mut()
     }
 
     /// Appends as many bytes as a datagram with this message alone has.

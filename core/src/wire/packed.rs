@@ -116,7 +116,7 @@ impl ClaimList {
 /// The claims that were decoded lately, found by their bytes.
 ///
 /// It changes no result, only what finding it costs; so several nodes of one process may share
-/// one by handing it around ([`crate::Node::swap_memo`]), and then share the records in it.
+/// one by handing it around ([`crate::Node::swap_scratch`]), and then share the records in it.
 /// Invariant: at most as many claims as it was made for.
 #[derive(Debug)]
 pub struct Memo {

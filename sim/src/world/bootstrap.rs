@@ -29,10 +29,9 @@ impl World {
 
     /// Looks at what the server at `h` has on disk now, if that is new (S11).
     pub(super) fn checks_memory(&mut self, h: usize) {
-        let Some(node) = &self.hosts[h].node else { return };
-        if !node.record().role.is_server() {
+        let Some(node) = self.hosts[h].node.as_ref().filter(|_| self.hosts[h].is_server) else {
             return;
-        }
+        };
         let (memory, local) = (node.bootstrap_memory(), node.local());
         if self.hosts[h].memory.as_ref() == Some(memory) {
             return;

@@ -73,6 +73,7 @@ impl World {
         let host = &mut self.hosts[h];
         host.forget_process();
         host.identity = identity;
+        host.is_server = config.role.is_server();
         let seed = self.keyed.bytes32(Purpose::Node, u64::from(number), u64::from(host.life));
         let now = host.clock_shows(self.now);
         self.recorded(|r| r.starts(h, &config, seed, now));
@@ -195,10 +196,12 @@ impl World {
         let now = host.clock_shows(self.now);
         if let Some(node) = &mut host.node {
             node.touch();
-            node.swap_memo(&mut self.memo);
+            node.swap_scratch(&mut self.scratch);
             input(node, now);
-            node.swap_memo(&mut self.memo);
             self.drain(h);
+            if let Some(node) = &mut self.hosts[h].node {
+                node.swap_scratch(&mut self.scratch);
+            }
         }
     }
 

@@ -123,21 +123,23 @@ pub(super) struct Host {
     /// Frozen with its machine until then.
     pub suspended_until: u64,
     pub node: Option<Box<Node>>,
-    pub clock: Clock,
     pub inbox: VecDeque<Input>,
     /// How it shares the processor.
     pub share: Share,
+    pub clock: Clock,
     pub addr: SocketAddr,
-    /// Datagrams in the inbox (the socket's buffer).
-    pub inbox_datagrams: usize,
     /// The node's revision when it was last looked at.
     pub revision: u64,
     /// Tombstones that the node had no room for.
     pub tombstones_dropped: u64,
+    /// Its process is a server.
+    pub is_server: bool,
     /// Packets sent to each host so far, by its number.
     pub sent: Vec<u32>,
     /// Stream number to place in the slab.
     pub streams: BTreeMap<u64, u32>,
+    /// Datagrams in the inbox (the socket's buffer).
+    pub inbox_datagrams: usize,
     /// When its link out is free again (bandwidth).
     pub link_free_at: u64,
     /// What its node last asked to have written, and the generation in it.
@@ -216,6 +218,7 @@ impl Host {
             joining: Joining::default(),
             flapping: None,
             misplaced: false,
+            is_server: false,
             protocol: None,
             revision: 0,
             tombstones_dropped: 0,

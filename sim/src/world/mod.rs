@@ -27,10 +27,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use quorate_core::{
-    Counter, Limits, Name, NodeId, Record, State, Tuning,
-    wire::{Keyring, Memo},
-};
+use quorate_core::{Counter, Limits, Name, NodeId, Record, Scratch, State, Tuning, wire::Keyring};
 
 use crate::{
     corpus::Recorder,
@@ -188,8 +185,8 @@ pub struct World {
     /// Members that ever were: id and host.
     identities: Vec<(NodeId, u32)>,
     packets: datagram::Slab,
-    /// Claims that nodes decoded: one memory for all, so that they share their records.
-    memo: Memo,
+    /// One for all nodes, which share their records by that.
+    scratch: Scratch,
     /// Hash of each member's newest record.
     contents: Vec<Option<(Arc<Record>, u64)>>,
     /// Room for the list that is looked at.
@@ -251,7 +248,7 @@ impl World {
             hosts: (0..=highest).map(|n| Host::new(n, name(n), options.program.clock)).collect(),
             identities: Vec::new(),
             packets: datagram::Slab::default(),
-            memo: Memo::new((highest as usize * 16).max(1024)),
+            scratch: Scratch::new((highest as usize * 16).max(1024)),
             contents: Vec::new(),
             listing: Vec::new(),
             conns: stream::Conns::default(),

@@ -49,12 +49,13 @@ pub(super) struct Turn {
 
 /// A process and the processor.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(super) struct Share {
     /// Starved until then, by this factor.
     starved: (u64, u32),
-    turn: Turn,
     /// What it does takes until then.
     busy_until: u64,
+    turn: Turn,
     /// Inputs since it looked at its deadlines.
     handled: u32,
     /// It has one of the shared cores, since when.

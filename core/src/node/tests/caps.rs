@@ -92,7 +92,7 @@ fn one_question_to_a_member_is_enough() {
         let target = wire::Mark::new(cookie, node.me.id);
         let from = Sender { id: own.id, version };
         node.on_message(now, addr(1), Message::Ping(Ping { cookie, from, target, root: 0 }));
-        node.out.clear();
+        node.scratch.out.clear();
         w.now = now + Duration::from_micros(100);
     }
     assert!(w.hosts[0].node.probes.len() < 4, "{}", w.hosts[0].node.probes.len());
@@ -155,9 +155,9 @@ fn members_are_looked_for_by_address_a_few_times_a_second() {
     node.begin_replies(now, 0);
     let told = |node: &mut Node, to: usize| {
         node.replies_left = 32;
-        node.out.clear();
+        node.scratch.out.clear();
         node.correct_at(addr(to), about);
-        !node.out.is_empty()
+        !node.scratch.out.is_empty()
     };
     // n0's own address: no member has it.
     (0..256).for_each(|_| assert!(!told(node, 0)));
@@ -196,9 +196,9 @@ fn a_member_that_was_not_met_yet_is_answered() {
         let (now, node) = (w.now, &mut w.hosts[0].node);
         node.begin_replies(now, 60);
         let target = wire::Mark::new(2, node.me.id);
-        node.out.clear();
+        node.scratch.out.clear();
         node.on_message(now, addr(at), Message::Ping(Ping { cookie: 2, from, target, root: 0 }));
-        !node.out.is_empty()
+        !node.scratch.out.is_empty()
     };
     let stranger = Sender { id: ghost(99).id(), version: unmet.version };
     while answered(&mut w, stranger, 99) {}

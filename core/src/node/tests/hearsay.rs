@@ -238,7 +238,7 @@ fn who_is_forgotten_far_ahead_hears_how_far_at_once() {
     node.learn_claim(now, failed, Origin::Own);
     node.forget(id);
     node.queue.forget(id);
-    node.out.clear();
+    node.scratch.out.clear();
     let alive = Claim { record: record.clone(), statement: Statement::Alive };
     node.learn_claim(now, alive, Origin::Packet(addr(2)));
     w.drain();
@@ -260,10 +260,10 @@ fn who_is_gone_and_said_to_live_far_ahead_is_asked() {
         .map(|statement| Claim { record: far.clone().into(), statement });
     let pings = |w: &mut World, claim: &Claim| {
         let node = &mut w.hosts[0].node;
-        node.out.clear();
+        node.scratch.out.clear();
         node.learn_claim(w.now, claim.clone(), Origin::Stream { spread: true });
         let ping = |o: &&Outgoing| matches!(o, Outgoing::Ping { .. });
-        node.out.iter().filter(ping).count()
+        node.scratch.out.iter().filter(ping).count()
     };
     assert_eq!(pings(&mut w, &alive), 0, "a live member has its turn");
     let gone = Claim { record: known, statement: Statement::Failed { by } };
@@ -274,7 +274,7 @@ fn who_is_gone_and_said_to_live_far_ahead_is_asked() {
     assert_eq!(pings(&mut w, &alive), 0);
     w.hosts[0].up = true;
     w.run(Duration::from_millis(900));
-    assert_eq!(w.hosts[0].node.out.len(), 0);
+    assert_eq!(w.hosts[0].node.scratch.out.len(), 0);
     w.hosts[0].node.replies_left = 0;
     w.hosts[0].node.drop_probes();
     assert_eq!(pings(&mut w, &alive), 0, "as far as the rate allows");

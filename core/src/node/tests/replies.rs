@@ -287,7 +287,7 @@ fn a_voucher_ends_with_a_move() {
     record.version.generation += 2;
     let back = Claim { record: record.into(), statement: Statement::Alive };
     w.hosts[0].node.learn_claim(w.now, back.clone(), claims::Origin::Packet(addr(1)));
-    w.hosts[1].node.me = back.record;
+    w.hosts[1].node.me = (*back.record).clone().into();
     w.now = w.now + secs(5);
     assert_eq!(taken_over(&mut w, true, 1 << 41, Duration::ZERO).1, State::Alive);
 }

@@ -71,7 +71,7 @@ pub(super) fn the_accused_is_told_at_once() {
 
 /// Of what n0 has to send only pings leave.
 fn hush_gossip(w: &mut World) {
-    w.hosts[0].node.out.retain(|o| matches!(o, Outgoing::Ping { .. }));
+    w.hosts[0].node.scratch.out.retain(|o| matches!(o, Outgoing::Ping { .. }));
 }
 
 /// Its host refuses, as one does at which another process has the port for a moment; nobody else
@@ -160,7 +160,7 @@ pub(super) fn who_was_stopped_blames_nobody() {
     let mut w = resting(4, false);
     let node = &mut w.hosts[1].node;
     node.start_probe(w.now, id(2), Kind::Regular).unwrap();
-    node.out.clear();
+    node.scratch.out.clear();
     w.now = w.now + secs(4);
     w.hosts[1].node.handle_timeout(w.now);
     let stats = w.hosts[1].node.stats();
@@ -236,7 +236,7 @@ pub(super) fn a_storm_of_news_leaves_in_few_rounds() {
         node.learn_claim(now, claim, Origin::Packet(addr(1)));
         node.finish();
     }
-    let sent = node.out.iter().filter(|o| matches!(o, Outgoing::Gossip { .. })).count();
+    let sent = node.scratch.out.iter().filter(|o| matches!(o, Outgoing::Gossip { .. })).count();
     let (rounds, fanout) = (8, 3);
     assert!((fanout..=rounds * fanout).contains(&sent), "{sent} datagrams");
 }
@@ -262,7 +262,7 @@ pub(super) fn the_failed_are_contacted_in_turns() {
 pub(super) fn a_leave_that_was_lost_is_told_again() {
     let mut w = resting(4, false);
     w.hosts[2].node.command(w.now, Command::Leave).unwrap();
-    w.hosts[2].node.out.clear();
+    w.hosts[2].node.scratch.out.clear();
     w.run(secs(1));
     assert!(w.hosts[2].events.contains(&Event::LeaveFinished { confirmed: 3 }));
 }
@@ -308,7 +308,7 @@ pub(super) fn an_answer_to_a_repeat_measures_no_round_trip() {
     let mut w = resting(2, false);
     let before = count(&w, Counter::RoundTrips);
     w.hosts[0].node.start_probe(w.now, id(1), Kind::Regular).unwrap();
-    w.hosts[0].node.out.clear();
+    w.hosts[0].node.scratch.out.clear();
     w.run(Duration::from_millis(400));
     assert!(!w.hosts[0].node.is_probed(id(1)));
     assert_eq!(count(&w, Counter::RoundTrips), before);

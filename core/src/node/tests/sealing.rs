@@ -93,7 +93,7 @@ fn what_was_recorded_changes_nothing() {
         bad[bit / 8] ^= 1 << (bit % 8);
         let revision = w.hosts[0].node.revision();
         w.hosts[0].node.handle_datagram(w.now, addr(1), &bad);
-        assert!(w.hosts[0].node.revision() == revision && w.hosts[0].node.out.is_empty());
+        assert!(w.hosts[0].node.revision() == revision && w.hosts[0].node.scratch.out.is_empty());
         bad[bit / 8] ^= 1 << (bit % 8);
     }
 }

@@ -23,7 +23,7 @@ fn hears(w: &mut World, c: Claim) -> Option<(SocketAddr, wire::Cookie)> {
     let node = &mut w.hosts[0].node;
     node.begin_replies(now, 100);
     node.learn_claim(now, c, claims::Origin::Packet(addr(1)));
-    node.out.drain(..).find_map(|o| match o {
+    node.scratch.out.drain(..).find_map(|o| match o {
         super::super::Outgoing::Ping { to, target, cookie } if target == id() => Some((to, cookie)),
         _ => None,
     })
@@ -135,7 +135,7 @@ fn few_are_asked_about_at_once() {
             let node = &mut w.hosts[0].node;
             node.begin_replies(now, 100);
             node.learn_claim(now, c, claims::Origin::Packet(addr(1)));
-            asked += node.out.drain(..).count();
+            asked += node.scratch.out.drain(..).count();
             w.now = now + Duration::from_millis(10);
         }
         asked

@@ -161,7 +161,8 @@ pub(super) fn who_breaks_streams_again_and_again_is_not_looked_at_each_time() {
     let node = &w.hosts[0].node;
     assert_eq!(node.stats().get(Counter::WatchesBroken), 100);
     assert_eq!(node.probes.len(), probes);
-    let pings = node.out.iter().filter(|o| matches!(o, super::super::Outgoing::Ping { .. }));
+    let pings =
+        node.scratch.out.iter().filter(|o| matches!(o, super::super::Outgoing::Ping { .. }));
     assert!(pings.count() <= 8);
 }
 
