@@ -277,7 +277,8 @@ mod tests {
             let mut timers = Timers::default();
             let mut model: BTreeMap<Timer, Instant> = BTreeMap::new();
             for (what, n, at) in steps {
-                let t = Timer::ProbeEnd(n);
+                let of = [Timer::ProbeRepeat, Timer::ProbeLate, Timer::ProbeEnd];
+                let (cookie, t) = (n / 3, of[n as usize % 3](n / 3));
                 match what {
                     0 => {
                         timers.stop(t);
@@ -300,8 +301,8 @@ mod tests {
                         model.insert(t, s(at));
                     }
                     6 => {
-                        timers.stop_probe(n);
-                        model.remove(&t);
+                        timers.stop_probe(cookie);
+                        of.iter().for_each(|t| drop(model.remove(&t(cookie))));
                     }
                     4 => {
                         let first = model.iter().map(|(t, at)| (*at, *t)).min();
