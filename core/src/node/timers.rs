@@ -302,7 +302,7 @@ mod tests {
                     }
                     6 => {
                         timers.stop_probe(cookie);
-                        of.iter().for_each(|t| drop(model.remove(&t(cookie))));
+                        model.retain(|t, _| of.iter().all(|of| *t != of(cookie)));
                     }
                     4 => {
                         let first = model.iter().map(|(t, at)| (*at, *t)).min();
