@@ -131,7 +131,8 @@ counters! {
     Degradations = "degradations",
 }
 
-/// All counters of a node since its start. What each input writes comes first, together (also in the table of counters).
+/// All counters of a node since its start. What each input writes comes first, together, in the
+/// table of counters, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stats {
