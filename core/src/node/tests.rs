@@ -134,6 +134,7 @@ impl World {
                 if !self.hosts[i].up {
                     continue;
                 }
+                assert!(self.hosts[i].node.observers_agree(), "n{i}: accepted, or not");
                 let mut buf = Vec::new();
                 while let Some(p) = self.hosts[i].node.poll_persist() {
                     self.hosts[i].node.handle_persisted(self.now, p.token);

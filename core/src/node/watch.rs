@@ -8,7 +8,7 @@
 //! streams; unless some of them may be made up, for then those that were met come first.
 //!
 //! Invariant: `observers` and `observed` name open streams of the roles `Watched` and `Watching`,
-//! and every such stream is named there.
+//! and every such stream is named there; an observer is accepted exactly if its stream is.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -93,6 +93,14 @@ impl Node {
     /// The members that observe this one over an open stream.
     pub fn observers(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.watches.observers.iter().filter(|(_, o)| o.accepted).map(|(id, _)| *id)
+    }
+
+    /// Does what is kept of the observers say the same as their streams?
+    #[cfg(test)]
+    pub(super) fn observers_agree(&self) -> bool {
+        let role = |o: &Observer| self.conns.get(&o.stream).map(|c| &c.role);
+        let met = |o: &Observer| matches!(role(o), Some(Role::Watched { met: Some(_), .. }));
+        self.watches.observers.values().all(|o| o.accepted == met(o))
     }
 
     /// Does that member observe this one, or will soon?
