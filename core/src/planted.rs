@@ -56,6 +56,8 @@ bugs! {
         "an observer does not mind that no ping comes";
     ReplaysAccepted = "replays-accepted",
         "a sealed datagram is taken each time it comes";
+    SaltStands = "salt-stands",
+        "all streams between two members are sealed with the same keys";
     EventToldTwice = "event-told-twice",
         "an event that is heard again is told again";
     LamportWraps = "lamport-wraps",

@@ -45,6 +45,7 @@ const FOUND_BY_AN_AIMED_SWEEP: &[(Bug, Aim)] = &[
     (Bug::EraStays, Aim::Bootstrap),
     (Bug::PromiseNotOnDisk, Aim::Bootstrap),
     (Bug::ReplaysAccepted, Aim::Hostile),
+    (Bug::SaltStands, Aim::Hostile),
     (Bug::KeyRemovedInUse, Aim::Hostile),
 ];
 

@@ -42,14 +42,14 @@ pub fn held(limits: &Limits, streams: usize, open: usize, claims: usize) -> Resu
     Ok(())
 }
 
-/// Checks what a sealed datagram did to its receiver: only what a member wrote, and that once, may
-/// change anything or be answered.
+/// Checks what a sealed datagram, or a sealed stream that is played back, did to its receiver: only
+/// what a member wrote, and that once, may change anything or be answered.
 ///
 /// # Errors
 /// S9.
 pub fn sealed(genuine: bool, unchanged: bool) -> Result<(), Violation> {
     if !genuine && !unchanged {
-        return broken(Invariant::S9, "a replayed or forged datagram had an effect".into());
+        return broken(Invariant::S9, "what was forged or came before had an effect".into());
     }
     Ok(())
 }

@@ -43,7 +43,10 @@ pub const VOCABULARY: &[(&str, &str)] = &[
     ("at 33s leave n5", "graceful"),
     ("at 34s force-leave n4 on n1", "an operator at n1 says so; without `on`, at any live node"),
     ("at 35s start n6 as n2 join n1", "a node that did not exist before"),
-    ("at 36s replay n1 10s", "packets that n1 sent in the last 10 s are sent again"),
+    (
+        "at 36s replay n1 10s",
+        "packets that n1 sent in the last 10 s are sent again, and its streams",
+    ),
     ("at 37s garbage n2 100", "100 random datagrams"),
     ("at 37s event deploy on n1", "an application at n1 tells all members"),
     ("at 37s query ping on n1", "an application at n1 asks all members; all answer at once"),

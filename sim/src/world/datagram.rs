@@ -243,7 +243,8 @@ impl World {
         }
     }
 
-    /// Packets of the last `window` are sent again, each once, as they were.
+    /// Packets of the last `window` are sent again, each once, as they were; so is what the node
+    /// said on the streams that it opened.
     pub(super) fn replay(&mut self, h: usize, window: u64) {
         let since = self.now.saturating_sub(window);
         let host = &self.hosts[h];
@@ -254,6 +255,7 @@ impl World {
             let to = self.hosts.get(n as usize).map_or(address(n, 0), |x| x.addr);
             self.travel(h, n, from, to, bytes);
         }
+        self.replay_streams(h, since);
     }
 
     /// Tells the hosts `on` that a member lives on `h`, where none ever ran. In a sealed cluster it

@@ -224,12 +224,15 @@ impl World {
         let reads = is_running(&self.hosts[h]);
         let genuine =
             self.genuine.contains(&hash) && (!reads || self.hosts[h].delivered.insert(hash));
-        let shown =
-            |w: &Self| (w.hosts[h].node.as_ref().map(|n| n.revision()), w.measures.datagrams);
-        let before = shown(self);
+        let before = self.effects(h);
         self.with_node(h, |node, now| node.handle_datagram(now, from, bytes));
-        let checked = invariants::sealed(genuine, before == shown(self));
+        let checked = invariants::sealed(genuine, before == self.effects(h));
         self.check(h, checked);
+    }
+
+    /// Changes whenever the node at `h` learns something or sends a datagram.
+    pub(super) fn effects(&self, h: usize) -> (Option<u64>, u64) {
+        (self.hosts[h].node.as_ref().map(|n| n.revision()), self.measures.datagrams)
     }
 
     /// The node handles something on a stream; `opener` is the host that connected.

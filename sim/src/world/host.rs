@@ -10,7 +10,7 @@ use quorate_core::{
     wire::{KeyOp, Keyring},
 };
 
-use super::{processor::Share, queue::Side};
+use super::{processor::Share, queue::Side, stream::playback::Spoken};
 use crate::{clock::Clock, disk::Disk, program::NodeClock, scenario::Topic};
 
 /// The gossip port of every node.
@@ -162,6 +162,8 @@ pub(super) struct Host {
     pub writes: u64,
     /// The recent past, if the scenario replays it: time, to, bytes.
     pub history: VecDeque<(u64, u32, Vec<u8>)>,
+    /// As above, of the streams that it opened.
+    pub spoken: VecDeque<Spoken>,
     /// Hashes of the sealed datagrams that this process was given.
     pub delivered: BTreeSet<u64>,
     /// The keyring on its disk.
@@ -212,6 +214,7 @@ impl Host {
             sent: Vec::new(),
             writes: 0,
             history: VecDeque::new(),
+            spoken: VecDeque::new(),
             delivered: BTreeSet::new(),
             keys: None,
             keys_asked: Vec::new(),

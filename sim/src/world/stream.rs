@@ -5,9 +5,14 @@
 //! growing delay and given up after thirty seconds. A process that dies leaves resets behind, a
 //! host that is silent leaves silence, and a host that comes back answers with resets.
 
+pub(super) mod playback;
+mod slab;
+
 use std::collections::VecDeque;
 
 use quorate_core::{NodeId, StreamAction, StreamError, StreamId};
+
+pub(super) use slab::Conns;
 
 use super::{
     World,
@@ -81,6 +86,19 @@ struct Conn {
 }
 
 impl Conn {
+    fn new(opener: End, to: u32, since: u64, cause: u64) -> Self {
+        Self {
+            opener,
+            acceptor: End { host: to, life: 0, id: None, open: false, ready: false },
+            forth: Direction::default(),
+            back: Direction::default(),
+            since,
+            attempt: 0,
+            cause,
+            overheard: None,
+        }
+    }
+
     fn end(&mut self, side: Side) -> &mut End {
         match side {
             Side::Opener => &mut self.opener,
@@ -109,44 +127,6 @@ const fn other(side: Side) -> Side {
     }
 }
 
-/// All streams; a place in the slab is used again under another generation.
-#[derive(Debug, Default)]
-pub(super) struct Conns {
-    slots: Vec<(u32, Option<Conn>)>,
-    free: Vec<u32>,
-}
-
-impl Conns {
-    fn put(&mut self, conn: Conn) -> (u32, u32) {
-        if let Some(i) = self.free.pop() {
-            let slot = &mut self.slots[i as usize];
-            slot.0 += 1;
-            slot.1 = Some(conn);
-            return (i, slot.0);
-        }
-        self.slots.push((0, Some(conn)));
-        (self.slots.len() as u32 - 1, 0)
-    }
-
-    fn get(&mut self, slot: u32, generation: u32) -> Option<&mut Conn> {
-        let (g, conn) = self.slots.get_mut(slot as usize)?;
-        if *g == generation { conn.as_mut() } else { None }
-    }
-
-    fn generation(&self, slot: u32) -> u32 {
-        self.slots.get(slot as usize).map_or(0, |s| s.0)
-    }
-
-    fn drop_if_over(&mut self, slot: u32) {
-        if let Some((_, conn)) = self.slots.get_mut(slot as usize)
-            && conn.as_ref().is_some_and(Conn::is_over)
-        {
-            *conn = None;
-            self.free.push(slot);
-        }
-    }
-}
-
 impl World {
     /// The node at `h` asks for something on a stream.
     pub(super) fn stream_action(&mut self, h: usize, action: StreamAction) {
@@ -156,7 +136,11 @@ impl World {
                 self.measures.stream_bytes += bytes.len() as u64;
                 let len = bytes.len();
                 self.note(h, Kind::Write, None, (len, id.number()), Default::default);
+                if self.keeps_history {
+                    self.hosts[h].speaks(id, &bytes, self.now);
+                }
                 self.queue_chunk(h, id, Chunk::Bytes(bytes));
+                self.checks_answer(h, id);
             }
             StreamAction::Close { id } => {
                 self.queue_chunk(h, id, Chunk::Fin);
@@ -185,18 +169,15 @@ impl World {
         let host = &self.hosts[h];
         // At an address that its host has left nobody answers: host 0 never hears.
         let target = if self.hosts[target as usize].addr == to { target } else { 0 };
-        let end = |host, life, id, open| End { host, life, id, open, ready: false };
-        let (slot, generation) = self.conns.put(Conn {
-            opener: end(host.number, host.life, Some(id), true),
-            acceptor: end(target, 0, None, false),
-            forth: Direction::default(),
-            back: Direction::default(),
-            since: self.now,
-            attempt: 0,
-            cause: seq,
-            overheard: self.is_looked_at(seq).then(Box::default),
-        });
+        let opener =
+            End { host: host.number, life: host.life, id: Some(id), open: true, ready: false };
+        let mut conn = Conn::new(opener, target, self.now, seq);
+        conn.overheard = self.is_looked_at(seq).then(Box::default);
+        let (slot, generation) = self.conns.put(conn);
         self.hosts[h].streams.insert(id.number(), slot);
+        if self.keeps_history {
+            self.hosts[h].begins_to_speak(id, target, self.now);
+        }
         self.send_syn(slot, generation);
     }
 
@@ -358,7 +339,7 @@ impl World {
     /// The process at one end handles what its kernel told.
     pub(super) fn takes_stream(&mut self, slot: u32, generation: u32, side: Side, what: OnStream) {
         let Some(c) = self.conns.get(slot, generation) else { return };
-        let opener = c.opener.host;
+        let (opener, is_playback) = (c.opener.host, c.is_playback());
         let end = c.end(side);
         let (h, Some(id)) = (end.host as usize, end.id) else { return };
         // A stream that the process let go meanwhile is nothing to it.
@@ -372,7 +353,11 @@ impl World {
             end.open = false;
             self.hosts[h].streams.remove(&id.number());
         }
-        self.stream_input(h, id, opener, &what);
+        if is_playback {
+            self.takes_playback(h, id, opener, &what);
+        } else {
+            self.stream_input(h, id, opener, &what);
+        }
         self.conns.drop_if_over(slot);
     }
 
@@ -387,7 +372,7 @@ impl World {
         if let Some(c) = self.conns.get(slot, generation) {
             let end = c.end(side);
             let h = end.host as usize;
-            if self.hosts[h].life != end.life || !self.hosts[h].is_up() {
+            if self.hosts[h].life != end.life || !self.hosts[h].is_up() || end.id.is_none() {
                 end.open = false;
             }
         }
@@ -492,6 +477,7 @@ impl World {
             if let Some(c) = self.conns.get(slot, generation) {
                 c.from(side).queue.clear();
                 c.from(side).busy = false;
+                c.end(side).open = false;
             }
             return;
         }
@@ -523,7 +509,12 @@ impl World {
                 self.tell(slot, generation, to, OnStream::Data(bytes));
             }
             Chunk::Bytes(_) => return self.answer_reset(slot, generation, side),
-            Chunk::Fin => self.tell(slot, generation, to, OnStream::Finished),
+            Chunk::Fin => {
+                if let Some(c) = self.conns.get(slot, generation) {
+                    c.end_playback(side);
+                }
+                self.tell(slot, generation, to, OnStream::Finished);
+            }
             Chunk::Rst => self.breaks(slot, generation, to, StreamError::Reset),
         }
         self.pump(slot, generation, side);

@@ -198,6 +198,25 @@ fn replayed_packets_come_from_the_past_and_garbage_is_dropped() {
 }
 
 #[test]
+fn streams_are_played_back_and_sealed_ones_are_answered_by_a_head_only() {
+    let text = "cluster 3 seed 1\nKEYS\nat 0s join all via n1\nat 5s replay n2 5s\nat 6s heal\n";
+    // Magic, format, mode and label; the key's id and the random number.
+    let head = 4 + "dc1".len() as u32 + 4 + 16;
+    for (keys, says_more) in [("keys k1", false), ("", true)] {
+        let o = passes(&text.replace("KEYS", keys));
+        let again: Vec<_> = o.trace.iter().filter(|e| e.detail == "played back").collect();
+        assert!(again.len() >= 3 && again.iter().all(|e| e.node == 2 && e.t == 5_000_000_000));
+        let is_soon = |e: &&Event| (5_000_000_000..5_200_000_000).contains(&e.t);
+        let soon = || o.trace.iter().filter(is_soon);
+        let accepted = soon().filter(|e| e.event == "accept" && e.to == Some(2)).count();
+        assert_eq!(accepted, again.len(), "{keys}");
+        let answers: Vec<_> = soon().filter(|e| e.event == "write").map(|e| e.bytes).collect();
+        assert!(!answers.is_empty());
+        assert_eq!(answers.iter().any(|b| *b > head), says_more, "{keys}: {answers:?}");
+    }
+}
+
+#[test]
 fn taking_a_step_out_leaves_what_was_before_it() {
     let text =
         "cluster 5 seed 9\nnet loss 10%\nat 0s join all via n1\nat 20s crash n2\nat 40s heal\n";
