@@ -2,14 +2,14 @@
 
 const $ = id => document.getElementById(id);
 let frame = 0;
+const paint = () => {
+  frame = 0;
+  draw();
+  $('messages').title = drawnAs;
+  $('matches').textContent = matchText();
+};
 const redraw = () => {
-  if (frame) return;
-  frame = requestAnimationFrame(() => {
-    frame = 0;
-    draw();
-    $('messages').title = drawnAs;
-    $('matches').textContent = matchText();
-  });
+  if (!frame) frame = requestAnimationFrame(paint);
 };
 const make = (tag, className, content) => {
   const e = document.createElement(tag);
@@ -433,16 +433,22 @@ const heading = () => {
     + 'The events are listed as text in the panel beside it; search finds any of them.');
 };
 
-const resize = () => {
+// Says whether the canvas has got another size: it is empty then.
+const fit = () => {
   const box = $('stage').getBoundingClientRect();
   const ratio = window.devicePixelRatio || 1;
   view.width = Math.max(box.width, 200);
   view.height = Math.max(box.height, 200);
-  canvas.width = Math.round(view.width * ratio);
-  canvas.height = Math.round(view.height * ratio);
+  const [width, height] = [view.width, view.height].map(n => Math.round(n * ratio));
+  if (canvas.width === width && canvas.height === height) return false;
+  Object.assign(canvas, { width, height });
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   L = layout();
-  redraw();
+  return true;
+};
+// The observer is told after the frame's callbacks: what waited for the next would be seen empty.
+const resize = () => {
+  if (fit()) paint();
 };
 // `#from=12.5&to=13&event=1042&node=3`, in seconds: a view that can be sent to somebody.
 const followAddress = () => {
@@ -487,8 +493,8 @@ const begin = () => {
     legend();
     redraw();
   });
+  fit();
   new ResizeObserver(resize).observe($('stage'));
-  resize();
   wholeRun();
   select(VIOLATIONS.length > 0 ? VIOLATIONS[0] : -1);
   followAddress();
