@@ -89,6 +89,38 @@ struct Links {
     direction: Direction,
 }
 
+/// Why a node is isolated: one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Alone {
+    /// By a step, until another one.
+    Step = 1,
+    /// In its turn, while it flaps.
+    Flap = 2,
+}
+
+/// Links that nothing passes, but for those of nodes that were mended since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cut {
+    links: Links,
+    mended: Vec<u32>,
+}
+
+impl Cut {
+    fn contains(&self, from: u32, to: u32) -> bool {
+        let holds = |n| !self.mended.contains(&n);
+        self.links.contains(from, to) && holds(from) && holds(to)
+    }
+
+    /// Is one side of it mended?
+    fn is_over(&self) -> bool {
+        let over = |set: &NodeSet| {
+            *set != NodeSet::All && set.numbers(0).iter().all(|n| self.mended.contains(n))
+        };
+        over(&self.links.from) || over(&self.links.to)
+    }
+}
+
 impl Links {
     fn contains(&self, from: u32, to: u32) -> bool {
         let one_way = self.from.contains(from) && self.to.contains(to);
@@ -106,9 +138,9 @@ pub struct Network {
     rules: Vec<(Links, LinkSettings)>,
     /// Bit g of `groups[n]`: node n is in group g. Empty: no partition.
     groups: Vec<u64>,
-    /// Is node n isolated?
-    isolated: Vec<bool>,
-    cuts: Vec<Links>,
+    /// Bits of [`Alone`] of node n.
+    isolated: Vec<u8>,
+    cuts: Vec<Cut>,
     any_block: bool,
 }
 
@@ -149,25 +181,38 @@ impl Network {
     }
 
     /// Nothing in, nothing out, or the end of that.
-    pub fn isolate(&mut self, n: u32, on: bool) {
+    pub fn isolate(&mut self, n: u32, why: Alone, on: bool) {
         let n = n as usize;
         if self.isolated.len() <= n {
-            self.isolated.resize(n + 1, false);
+            self.isolated.resize(n + 1, 0);
         }
-        self.isolated[n] = on;
+        if on {
+            self.isolated[n] |= why as u8;
+        } else {
+            self.isolated[n] &= !(why as u8);
+        }
         self.any_block |= on;
     }
 
     /// Nothing passes these links.
     pub fn cut(&mut self, from: &NodeSet, direction: Direction, to: &NodeSet) {
-        self.cuts.push(Links { from: from.clone(), to: to.clone(), direction });
+        let links = Links { from: from.clone(), to: to.clone(), direction };
+        self.cuts.push(Cut { links, mended: Vec::new() });
         self.any_block = true;
     }
 
-    /// Isolation of the node and every cut that names it ends.
+    /// Isolation of the node and every cut at it ends.
     pub fn mend(&mut self, n: u32) {
-        self.isolate(n, false);
-        self.cuts.retain(|c| !(names(&c.from, n) || names(&c.to, n)));
+        if let Some(alone) = self.isolated.get_mut(n as usize) {
+            *alone = 0;
+        }
+        for cut in &mut self.cuts {
+            let at_it = cut.links.from.contains(n) || cut.links.to.contains(n);
+            if at_it && !cut.mended.contains(&n) {
+                cut.mended.push(n);
+            }
+        }
+        self.cuts.retain(|c| !c.is_over());
     }
 
     /// Partitions, isolation and cuts end.
@@ -183,7 +228,7 @@ impl Network {
         if !self.any_block || from == to {
             return false;
         }
-        let isolated = |n: u32| self.isolated.get(n as usize).copied().unwrap_or(false);
+        let isolated = |n: u32| self.isolated.get(n as usize).is_some_and(|alone| *alone != 0);
         let group = |n: u32| self.groups.get(n as usize).copied().unwrap_or(0);
         let (a, b) = (group(from), group(to));
         isolated(from)
@@ -224,16 +269,18 @@ impl Network {
         (1..=highest).all(|b| (1..b).all(|a| self.is_fair_between(a, b)))
     }
 
-    /// Do all links lose so many packets of a million at most, for all that is set?
-    pub fn loses_at_most(&self, ppm: u32) -> bool {
-        let little = |s: &LinkSettings| s.loss.is_none_or(|r| r.0 <= ppm);
-        self.base.loss <= ppm && self.rules.iter().all(|r| little(&r.1))
-    }
-
-    /// Is nothing lost anywhere, for all that is set?
-    pub fn is_lossless(&self) -> bool {
-        let lossy = |s: &LinkSettings| s.loss.unwrap_or(Rate(0)).0 > 0;
-        self.base.loss == 0 && !self.rules.iter().any(|r| lossy(&r.1))
+    /// How many of a million packets the link loses that loses most.
+    pub fn worst_loss(&self, highest: u32) -> u32 {
+        if self.rules.is_empty() {
+            return self.base.loss;
+        }
+        if highest > PAIRS {
+            let set = self.rules.iter().filter_map(|r| r.1.loss).map(|Rate(ppm)| ppm);
+            return set.fold(self.base.loss, u32::max);
+        }
+        let pairs = (1..=highest).flat_map(|a| (1..=highest).map(move |b| (a, b)));
+        let other = pairs.filter(|(a, b)| a != b);
+        other.map(|(a, b)| self.profile(a, b).loss).max().unwrap_or(0)
     }
 
     /// No rule, no block, no certain loss: everybody reaches everybody?
@@ -241,11 +288,6 @@ impl Network {
         let sure = self.base.loss < 1_000_000 && self.base.burst < 1_000_000;
         !self.any_block && self.rules.is_empty() && sure
     }
-}
-
-/// Does the set name the node itself (and not just everybody)?
-fn names(set: &NodeSet, n: u32) -> bool {
-    *set != NodeSet::All && set.contains(n)
 }
 
 #[cfg(test)]
@@ -261,14 +303,59 @@ mod tests {
         assert!(!n.is_blocked(5, 1) && !n.is_blocked(4, 5), "who is in no group reaches all");
         n.heal();
         assert!(!n.is_blocked(1, 4));
-        n.isolate(2, true);
+        n.isolate(2, Alone::Step, true);
         n.cut(&NodeSet::of([1]), Direction::OneWay, &NodeSet::of([4]));
         assert!(n.is_blocked(2, 3) && n.is_blocked(3, 2) && n.is_blocked(1, 4));
         assert!(!n.is_blocked(4, 1) && !n.connects(4, 1));
         n.mend(2);
         assert!(!n.is_blocked(2, 3) && n.is_blocked(1, 4));
         n.mend(4);
-        assert!(!n.is_blocked(1, 4));
+        assert!(!n.is_blocked(1, 4) && n.cuts.is_empty());
+    }
+
+    #[test]
+    fn who_is_mended_leaves_the_cuts_of_others() {
+        let mut n = Network::default();
+        n.cut(&NodeSet::of([1, 3]), Direction::Both, &NodeSet::of([2, 4]));
+        n.cut(&NodeSet::All, Direction::OneWay, &NodeSet::of([5]));
+        n.mend(3);
+        assert!(!n.is_blocked(3, 2) && !n.is_blocked(4, 3) && !n.is_blocked(3, 5));
+        assert!(n.is_blocked(1, 2) && n.is_blocked(4, 1) && n.is_blocked(1, 5));
+        n.cut(&NodeSet::of([3]), Direction::OneWay, &NodeSet::of([2]));
+        assert!(n.is_blocked(3, 2), "cut anew");
+        (1..=5).for_each(|m| n.mend(m));
+        assert!(n.cuts.is_empty());
+    }
+
+    #[test]
+    fn a_turn_of_a_flap_does_not_end_an_isolation() {
+        let mut n = Network::default();
+        n.isolate(1, Alone::Step, true);
+        n.isolate(1, Alone::Flap, true);
+        n.isolate(1, Alone::Flap, false);
+        assert!(n.is_blocked(1, 2));
+        n.isolate(1, Alone::Step, false);
+        assert!(!n.is_blocked(1, 2));
+    }
+
+    #[test]
+    fn the_worst_loss_is_that_of_what_is_in_force() {
+        let mut n = Network::default();
+        let line = |from: NodeSet, to: NodeSet, percent| LinkLine {
+            from,
+            direction: Direction::OneWay,
+            to,
+            settings: LinkSettings {
+                loss: Some(Rate::percent(percent)),
+                ..LinkSettings::default()
+            },
+        };
+        n.set_base(&LinkSettings { loss: Some(Rate::percent(5)), ..LinkSettings::default() });
+        assert_eq!(n.worst_loss(3), 50_000);
+        n.set_links(&line(NodeSet::of([1]), NodeSet::of([2]), 30));
+        assert_eq!((n.worst_loss(3), n.worst_loss(1001)), (300_000, 300_000));
+        n.set_links(&line(NodeSet::All, NodeSet::All, 0));
+        assert_eq!((n.worst_loss(3), n.worst_loss(1001)), (0, 300_000));
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Alone;
 
     const S: u64 = 1_000_000_000;
 
@@ -68,7 +69,7 @@ mod tests {
         let (mut p, mut network) = (Paths::default(), Network::default());
         let mut isolate = |t: u64, n: u32, on: bool| {
             let before = network.clone();
-            network.isolate(n, on);
+            network.isolate(n, Alone::Step, on);
             (p.changed(t * S, before, &network), network.clone())
         };
         assert!(isolate(5, 1, true).0);

@@ -19,6 +19,7 @@ use sim::{
     runner,
     scenario::Line,
     shrink::shrink,
+    sweep::{Sweep, sweep},
     world::{Failure, Options},
 };
 
@@ -263,6 +264,19 @@ fn every_planted_bug_is_found_and_made_small() {
     let wrong: Vec<_> = results.iter().filter_map(|r| r.as_ref().err().cloned()).collect();
     results.iter().flatten().for_each(|told| println!("{told}"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_sweep_that_ends_early_reports_the_same_from_any_number_of_threads() {
+    let tuning = Tuning { bug: Some(Bug::ResurrectOnEqual), ..Tuning::default() };
+    let reports = [1, 2, 4].map(|jobs| {
+        let program = Program::tuned(tuning.clone());
+        let r = sweep(&Sweep { jobs, max_failures: 2, program, ..Sweep::default() }, || ());
+        let seeds: Vec<u64> = r.failed.iter().map(|f| f.seed).collect();
+        (r.runs, r.hash, r.occurrences, seeds)
+    });
+    assert!(reports.iter().all(|r| *r == reports[0]), "{reports:?}");
+    assert_eq!(reports[0].3.len(), 2);
 }
 
 #[test]

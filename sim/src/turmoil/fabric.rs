@@ -441,7 +441,7 @@ mod tests {
         f.put(2, address(2, 1), true);
         assert_eq!(f.send(1, two, &[0; 9], 0), [None; 2]);
         assert!(f.connects(1, address(2, 1).ip(), 0).is_some());
-        f.change(0, |n| n.isolate(1, true));
+        f.change(0, |n| n.isolate(1, crate::network::Alone::Step, true));
         assert!(!f.passes(3, one.ip(), 0) && f.passes(3, address(2, 1).ip(), 0));
         f.change(0, |n| n.partition(&[NodeSet::of([2]), NodeSet::of([3])], 3));
         assert!(!f.passes(3, address(2, 1).ip(), 0));

@@ -5,7 +5,7 @@ use super::{
     control::{Flapping, Runner, name},
     fabric::address,
 };
-use crate::network::Network;
+use crate::network::{Alone, Network};
 use crate::scenario::{Action, ClockLine, NodeSet, StartOptions};
 use crate::world::host::Process;
 
@@ -19,7 +19,7 @@ impl Runner<'_> {
                 self.changes(|n| n.partition(groups, highest));
             }
             Action::Isolate { nodes } => {
-                self.each(nodes, |r, h| r.changes(|n| n.isolate(h as u32, true)));
+                self.each(nodes, |r, h| r.changes(|n| n.isolate(h as u32, Alone::Step, true)));
             }
             Action::Cut { from, direction, to } => self.changes(|n| n.cut(from, *direction, to)),
             Action::Mend { nodes } => self.each(nodes, |r, h| {
@@ -101,7 +101,7 @@ impl Runner<'_> {
         for (n, f) in due.map(|(n, f)| (*n, *f)).collect::<Vec<_>>() {
             let over = self.now >= f.until;
             let isolated = !f.isolated && !over;
-            self.changes(|net| net.isolate(n, isolated));
+            self.changes(|net| net.isolate(n, Alone::Flap, isolated));
             self.dirty = true;
             if over {
                 self.flapping.remove(&n);

@@ -193,7 +193,7 @@ impl World {
     }
 
     /// Time in the queue of the sender's link; none if that is full.
-    fn queueing(&mut self, h: usize, p: &Profile, len: usize) -> Option<u64> {
+    pub(super) fn queueing(&mut self, h: usize, p: &Profile, len: usize) -> Option<u64> {
         if p.bandwidth == 0 {
             return Some(0);
         }

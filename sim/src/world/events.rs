@@ -145,17 +145,27 @@ impl World {
         let subject = self.identity_of(record.id);
         let owner = subject.and_then(|i| self.identities.get(i as usize)).map(|x| x.1);
         let mark = record.version.generation << 32 | u64::from(record.version.incarnation);
-        self.note(h, kind, owner, (0, mark), || {
+        let outer = self.cause;
+        let suspicion = subject.and_then(|s| self.suspicions.remove(&(h as u32, s)));
+        if outer == 0 {
+            // A deadline has no cause of its own: a suspicion that ran out has the suspicion.
+            self.cause = suspicion.unwrap_or(0);
+        }
+        let seq = self.note(h, kind, owner, (0, mark), || {
             let evidence = match event {
                 Event::Suspected { evidence, .. } => format!(" {evidence:?}"),
                 _ => String::new(),
             };
             (String::new(), format!("{} {}{evidence}", record.name, record.version))
         });
+        (self.cause, self.told_last) = (outer, seq);
         self.meets(goal);
         let Some(subject) = subject else {
             return self.fail(h, "S3-foreign-version".into(), format!("{} never was", record.id));
         };
+        if told == Told::Suspected {
+            self.suspicions.insert((h as u32, subject), seq);
+        }
         if told == Told::Alive {
             self.meets_return(h, subject, record);
         }

@@ -99,6 +99,8 @@ pub(super) struct Flapping {
     pub every: u64,
     pub until: u64,
     pub isolated: bool,
+    /// When its next turn is.
+    pub next: u64,
 }
 
 /// One host.

@@ -70,6 +70,8 @@ pub(super) struct Lively {
     newest: Vec<News>,
     /// The network keeps to what the bounds ask for.
     fair: bool,
+    /// How many of a million packets the link loses that loses most.
+    loss: u32,
     /// Nothing changed since all was looked at and owed.
     settled: bool,
     joined: Vec<Joined>,
@@ -98,7 +100,9 @@ impl World {
 
     /// The network is another one.
     pub(super) fn network_changed(&mut self) {
-        self.lively.fair = self.network.is_fair(self.hosts.len() as u32 - 1);
+        let highest = self.hosts.len() as u32 - 1;
+        self.lively.fair = self.network.is_fair(highest);
+        self.lively.loss = self.network.worst_loss(highest);
         self.disturbs(self.now);
     }
 
@@ -192,7 +196,7 @@ impl World {
             return self.has_news();
         }
         let calm = self.lively.disturbed_at.max(self.lively.troubled_at) + HEALTHY_NS < self.now;
-        let within = match (calm && self.network.is_lossless(), silent) {
+        let within = match (calm && self.lively.loss == 0, silent) {
             (true, false) => KILLED_NS,
             (true, true) => SILENT_NS,
             _ => DEAD_NS,
@@ -290,7 +294,7 @@ impl World {
         let l = &self.lively;
         let there = |j: &&Joined| l.disturbed_at < j.t && self.hosts[j.h].life == j.life;
         let due: Vec<_> = due.iter().filter(there).collect();
-        if due.is_empty() || self.is_forged() || !self.network.loses_at_most(JOIN_LOSS_PPM) {
+        if due.is_empty() || self.is_forged() || self.lively.loss > JOIN_LOSS_PPM {
             return Ok(());
         }
         let clusters = look.clusters(&|a, b| self.can_talk(a, b));
@@ -463,6 +467,11 @@ mod tests {
         assert_eq!(breaks(&lines(70), slow), ["L2-detection"]);
         // A minute must have passed since the start.
         assert_eq!(breaks(&lines(40), slow), [""; 0]);
+        // What a link lost before excuses nobody now.
+        let before = "at 1s link n1 -> n2 loss 10%\nat 5s link all -> all loss 0%\n";
+        assert_eq!(breaks(&format!("{before}{}", lines(70)), slow), ["L2-detection"]);
+        let still = "at 1s link n1 -> n2 loss 10%\n";
+        assert_eq!(breaks(&format!("{still}{}", lines(70)), slow), [""; 0]);
     }
 
     #[test]

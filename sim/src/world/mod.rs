@@ -23,7 +23,7 @@ mod user;
 mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -77,7 +77,7 @@ impl Default for Options {
 }
 
 /// Why a scenario cannot be run.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LoadError {
     /// Core refused a node's configuration.
     #[error("n{node} cannot start: {reason}")]
@@ -198,6 +198,10 @@ pub struct World {
     /// The event that leads to what happens now.
     cause: u64,
     watches: Vec<watch::Watch>,
+    /// The last that a node told of a member in this occurrence.
+    told_last: u64,
+    /// Open suspicions: which node, of whom, and the event that told of it.
+    suspicions: BTreeMap<(u32, u32), u64>,
     /// Some view changed since the watches were looked at.
     dirty: bool,
     polling: bool,
@@ -257,6 +261,8 @@ impl World {
             trace: Trace::new(options.sink),
             cause: 0,
             watches: Vec::new(),
+            told_last: 0,
+            suspicions: BTreeMap::new(),
             dirty: true,
             polling: false,
             failures: Vec::new(),
@@ -306,7 +312,7 @@ impl World {
                 Line::Clock(c) => self.set_clocks(c),
                 Line::Cores(n) => self.cores.count = *n,
                 Line::At(t, action) => {
-                    if let Action::Start { nodes, .. } | Action::Rumour { nodes, .. } = action {
+                    if let Action::Start { nodes, .. } = action {
                         for n in nodes.numbers(0) {
                             later[n as usize] = true;
                         }
@@ -359,7 +365,7 @@ impl World {
     }
 
     fn occur(&mut self, plan: Plan) {
-        self.cause = 0;
+        (self.cause, self.told_last) = (0, 0);
         match plan {
             Plan::Datagram(slot) => self.datagram_arrives(slot),
             Plan::Timer(h) => self.timer_fires(h as usize),
@@ -369,7 +375,7 @@ impl World {
             Plan::Stream(slot, generation, part) => self.stream_goes_on(slot, generation, part),
             Plan::Disk(h, life) => self.write_ends(h as usize, life),
             Plan::Line(i) => self.line_takes_effect(i as usize),
-            Plan::Resume(h) => self.resumes(h as usize),
+            Plan::Resume(h, life) => self.resumes(h as usize, life),
             Plan::Flap(h) => self.flaps(h as usize),
             Plan::Join(h, life) => self.joins_again(h as usize, life),
             Plan::Exit(h, life) => self.exits(h as usize, life),
@@ -434,6 +440,9 @@ impl World {
     }
 
     fn fail(&mut self, h: usize, check: String, message: String) {
+        if self.cause == 0 {
+            self.cause = self.told_last;
+        }
         let cause = self.say(h, Kind::Violation, || format!("{check}: {message}"));
         if self.failures.len() < Self::FAILURES {
             let (t, node) = (self.now, h as u32);

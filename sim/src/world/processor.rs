@@ -36,6 +36,8 @@ const STREAM_NS: u64 = 60_000;
 /// What a deadline costs, a command, or a write that is done.
 const OTHER_NS: u64 = 30_000;
 
+/// No turn is planned.
+const NEVER: u64 = u64::MAX;
 /// In the line: a process of somebody else that always has something to do.
 const BUSY: u32 = 0;
 
@@ -55,6 +57,8 @@ pub(super) struct Share {
     starved: (u64, u32),
     /// What it does takes until then.
     busy_until: u64,
+    /// When its next turn is, if it waits for one: what was planned for another time is void.
+    wakes_at: u64,
     turn: Turn,
     /// Inputs since it looked at its deadlines.
     handled: u32,
@@ -133,12 +137,14 @@ impl World {
     /// The process on `h` is starved from now on.
     pub(super) fn starve(&mut self, h: usize, factor: u32, lasts: u64) {
         let now = self.now;
-        let share = &mut self.hosts[h].share;
-        if !share.is_starved(now) {
-            share.turn.ends = now;
+        let host = &mut self.hosts[h];
+        // Turns of an earlier starvation are over, too.
+        host.share.turn.ends = now;
+        host.share.starved = (now + lasts, factor.max(1));
+        self.queue.plan(now + lasts, Plan::Resume(h as u32, host.life));
+        if host.waking {
+            self.wake_anew(h);
         }
-        share.starved = (now + lasts, factor.max(1));
-        self.queue.plan(now + lasts, Plan::Resume(h as u32));
     }
 
     /// Lacks the process on `h` processor time by the scenario's word?
@@ -161,12 +167,27 @@ impl World {
         }
         host.waking = true;
         let at = host.share.runs_at(now.max(host.share.busy_until), &self.keyed, h as u64);
+        host.share.wakes_at = at;
         self.queue.plan(at, Plan::Wake(h as u32));
+    }
+
+    /// As above; what was planned is void, for it depends on something that has changed.
+    pub(super) fn wake_anew(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if !host.share.in_line {
+            host.waking = false;
+        }
+        self.wake_later(h);
     }
 
     /// The process has the processor, if nothing came in between.
     pub(super) fn wakes(&mut self, h: usize) {
-        self.hosts[h].waking = false;
+        let host = &mut self.hosts[h];
+        if host.share.wakes_at != self.now {
+            return self.gives_way(h);
+        }
+        host.share.wakes_at = NEVER;
+        host.waking = false;
         let is_free = self.hosts[h].is_free(self.now, &self.cores);
         if is_free {
             return self.handles_at_once(h);
@@ -310,6 +331,7 @@ impl World {
             Some(h) => {
                 let share = &mut self.hosts[h as usize].share;
                 (share.in_line, share.core) = (false, Some(self.now));
+                share.wakes_at = self.now;
                 self.queue.plan(self.now, Plan::Wake(h));
             }
         }

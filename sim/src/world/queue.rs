@@ -52,7 +52,7 @@ pub(super) enum Plan {
     /// A line of the scenario.
     Line(u32),
     /// A pause, suspension or starvation may be over.
-    Resume(u32),
+    Resume(u32, u32),
     /// The next turn of a flapping node: host and end (milliseconds); the turn's length is kept
     /// with the host.
     Flap(u32),

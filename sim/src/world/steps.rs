@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     keyed::Purpose,
+    network::Alone,
     scenario::{Action, ClockLine, DiskFault, Line, NodeSet, StartOptions},
     trace::Kind,
 };
@@ -30,7 +31,7 @@ impl World {
                 self.changes_paths(|w| w.network.partition(groups, w.highest()));
             }
             Action::Isolate { nodes } => self.changes_paths(|w| {
-                w.each(nodes, |w, h| w.network.isolate(h as u32, true));
+                w.each(nodes, |w, h| w.network.isolate(h as u32, Alone::Step, true));
             }),
             Action::Cut { from, direction, to } => {
                 self.changes_paths(|w| w.network.cut(from, *direction, to));
@@ -157,29 +158,28 @@ impl World {
     }
 
     fn begin_flapping(&mut self, h: usize, every: u64, until: u64) {
-        let planned = self.hosts[h].flapping.is_some();
-        self.hosts[h].flapping = Some(Flapping { every, until, isolated: false });
-        if !planned {
-            self.flaps(h);
-        }
+        self.hosts[h].flapping = Some(Flapping { every, until, isolated: false, next: self.now });
+        self.flaps(h);
     }
 
-    /// The next turn of a flapping node.
+    /// The next turn of a flapping node, unless it was planned for a flapping that has ended.
     pub(super) fn flaps(&mut self, h: usize) {
-        let Some(f) = self.hosts[h].flapping else { return };
+        let Some(f) = self.hosts[h].flapping.filter(|f| f.next == self.now) else { return };
         let over = self.now >= f.until;
         let isolated = !f.isolated && !over;
-        self.changes_paths(|w| w.network.isolate(h as u32, isolated));
-        self.hosts[h].flapping = if over { None } else { Some(Flapping { isolated, ..f }) };
+        self.changes_paths(|w| w.network.isolate(h as u32, Alone::Flap, isolated));
+        let next = (self.now + f.every).min(f.until);
+        self.hosts[h].flapping = (!over).then_some(Flapping { isolated, next, ..f });
         if !over {
-            self.queue.plan((self.now + f.every).min(f.until), Plan::Flap(h as u32));
+            self.queue.plan(next, Plan::Flap(h as u32));
         }
     }
 
     fn pause(&mut self, h: usize, until: u64) {
         if self.hosts[h].is_up() {
             self.hosts[h].paused_until = self.hosts[h].paused_until.max(until);
-            self.queue.plan(until, Plan::Resume(h as u32));
+            let life = self.hosts[h].life;
+            self.queue.plan(until, Plan::Resume(h as u32, life));
         }
     }
 
@@ -189,12 +189,14 @@ impl World {
         if matches!(host.process, Process::Up | Process::Ended) && host.suspended_until < until {
             host.clock.set_frozen(now, true);
             host.suspended_until = until;
-            self.queue.plan(until, Plan::Resume(h as u32));
+            let life = host.life;
+            self.queue.plan(until, Plan::Resume(h as u32, life));
         }
     }
 
-    /// A pause, suspension or starvation is over, unless another one goes on.
-    pub(super) fn resumes(&mut self, h: usize) {
+    /// A pause, suspension or starvation is over, unless another one goes on, or the process that
+    /// it was about ended meanwhile.
+    pub(super) fn resumes(&mut self, h: usize, life: u32) {
         let now = self.now;
         let host = &mut self.hosts[h];
         let thaws = host.suspended_until > 0 && host.suspended_until <= now;
@@ -203,7 +205,8 @@ impl World {
             host.clock.set_frozen(now, false);
             host.timer_at = u64::MAX;
         }
-        if !host.is_up() || host.is_stopped(now) {
+        let is_other = host.life != life && !thaws;
+        if is_other || !host.is_up() || host.is_stopped(now) {
             return;
         }
         if std::mem::take(&mut host.paused_until) > 0 || thaws {
@@ -213,7 +216,7 @@ impl World {
         self.dirty = true;
         self.disturbs(now);
         self.cause = self.say(h, Kind::Resume, String::new);
-        self.wake_later(h);
+        self.wake_anew(h);
         self.arm(h);
     }
 

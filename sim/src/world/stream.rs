@@ -50,6 +50,12 @@ enum Chunk {
     Rst,
 }
 
+impl Chunk {
+    fn len(&self) -> usize {
+        if let Self::Bytes(b) = self { b.len() } else { 0 }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Direction {
     queue: VecDeque<Chunk>,
@@ -181,8 +187,9 @@ impl World {
         self.send_syn(slot, generation);
     }
 
-    /// One more packet from `from` to `to` about a stream: its delay, if it is not lost.
-    fn stream_packet(&mut self, from: u32, to: u32) -> Option<u64> {
+    /// One more packet from `from` to `to` about a stream, with `len` bytes of it: its delay, if it
+    /// is not lost.
+    fn stream_packet(&mut self, from: u32, to: u32, len: usize) -> Option<u64> {
         if from == to {
             return Some(20_000);
         }
@@ -193,14 +200,18 @@ impl World {
         let nth = self.hosts[from as usize].count_packet(to, hosts);
         let link = keyed::link(from, to);
         let p = self.network.profile(from, to);
-        if self.loses(&p, link, nth) { None } else { Some(self.latency(&p, link, nth)) }
+        if self.loses(&p, link, nth) {
+            return None;
+        }
+        let queueing = self.queueing(from as usize, &p, len)?;
+        Some(queueing + self.latency(&p, link, nth))
     }
 
     fn send_syn(&mut self, slot: u32, generation: u32) {
         let Some(c) = self.conns.get(slot, generation) else { return };
         let (from, to, attempt) = (c.opener.host, c.acceptor.host, c.attempt);
         c.attempt += 1;
-        match self.stream_packet(from, to) {
+        match self.stream_packet(from, to, 0) {
             Some(delay) if self.hosts[to as usize].hears(self.now) => {
                 let plan = Plan::Stream(slot, generation, Part::SynArrives);
                 self.queue.plan(self.now + delay, plan);
@@ -270,7 +281,7 @@ impl World {
             self.accepts(slot, generation);
         }
         let part = if refused { Part::Refused } else { Part::Opened };
-        let mut delay = self.stream_packet(to, from);
+        let mut delay = self.stream_packet(to, from, 0);
         // A lost answer to a connection that was accepted is sent again by the acceptor.
         if delay.is_none() && !self.network.is_blocked(to, from) && !refused {
             delay = Some(SYN_RETRY << attempt.min(3));
@@ -303,9 +314,10 @@ impl World {
     /// The opener's kernel hears that the connection was accepted.
     fn answer_arrives(&mut self, slot: u32, generation: u32) {
         let Some(c) = self.conns.get(slot, generation) else { return };
-        if !self.hosts[c.opener.host as usize].hears(self.now) || c.opener.ready {
+        if c.opener.ready || !self.hears_end(slot, generation, Side::Opener) {
             return;
         }
+        let Some(c) = self.conns.get(slot, generation) else { return };
         c.opener.ready = true;
         if c.opener.open {
             self.tell(slot, generation, Side::Opener, OnStream::Connected);
@@ -454,9 +466,10 @@ impl World {
         let d = c.from(side);
         let attempt = d.attempt;
         d.attempt += 1;
-        let delay = self.stream_packet(from, to);
+        let len = d.queue.front().map_or(0, Chunk::len);
+        let delay = self.stream_packet(from, to, len);
         let (at, part) = match delay {
-            Some(delay) if self.hosts[to as usize].hears(self.now) => {
+            Some(delay) if self.hears_end(slot, generation, other(side)) => {
                 (self.now + delay, Part::Arrives(side))
             }
             _ => (self.now + (RETRY << attempt.min(6)).min(RETRY_MAX), Part::Retry(side)),
@@ -467,13 +480,13 @@ impl World {
     fn resend(&mut self, slot: u32, generation: u32, side: Side) {
         let now = self.now;
         let Some(c) = self.conns.get(slot, generation) else { return };
-        let host = c.end(side).host as usize;
+        let (host, is_played) = (c.end(side).host as usize, c.is_played_from(side));
         let d = c.from(side);
         if !d.busy {
             return;
         }
         // A suspended or dead host sends nothing again.
-        if self.hosts[host].process == Process::Off {
+        if self.hosts[host].process == Process::Off && !is_played {
             if let Some(c) = self.conns.get(slot, generation) {
                 c.from(side).queue.clear();
                 c.from(side).busy = false;
@@ -497,10 +510,11 @@ impl World {
         let host = &self.hosts[h];
         let buffered = host.inbox.iter().map(held_bytes).sum::<usize>();
         let stalls = open && !host.inbox.is_empty() && buffered >= RECEIVE_BYTES;
-        if !host.hears(now) || stalls {
+        if stalls || !self.hears_end(slot, generation, to) {
             let plan = Plan::Stream(slot, generation, Part::Retry(side));
             return self.queue.plan(now + RETRY, plan);
         }
+        let Some(c) = self.conns.get(slot, generation) else { return };
         let d = c.from(side);
         d.busy = false;
         let Some(chunk) = d.queue.pop_front() else { return };
@@ -526,7 +540,7 @@ impl World {
         c.from(side).queue.clear();
         let (from, to) = (c.end(other(side)).host, c.end(side).host);
         // If the answer is lost, the sender would send again and meet it later.
-        let delay = self.stream_packet(from, to).unwrap_or(RETRY * 2);
+        let delay = self.stream_packet(from, to, 0).unwrap_or(RETRY * 2);
         if self.network.is_blocked(from, to) {
             return;
         }

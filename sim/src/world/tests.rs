@@ -217,6 +217,103 @@ fn streams_are_played_back_and_sealed_ones_are_answered_by_a_head_only() {
 }
 
 #[test]
+fn a_silent_host_is_played_back_as_well() {
+    for fault in ["crash n2", "poweroff n2", "suspend n2 for 20s"] {
+        let o = passes(&format!(
+            "cluster 3 seed 1\nkeys k1\nat 0s join all via n1\nat 5s {fault}\n\
+             at 8s replay n2 8s\nat 30s heal\n"
+        ));
+        let again = o.trace.iter().filter(|e| e.detail == "played back").count();
+        let is_soon = |e: &&Event| (8_000_000_000..8_200_000_000).contains(&e.t);
+        let head = |e: &&Event| e.event == "write" && e.bytes == 27;
+        let answers = o.trace.iter().filter(is_soon).filter(head).count();
+        assert!(again > 0 && answers >= again, "{fault}: {answers} of {again}");
+    }
+}
+
+#[test]
+fn bandwidth_holds_for_streams_too() {
+    let arrives = |net: &str| {
+        let o = run_text(
+            &format!(
+                "cluster 30 seed 1\nNET\nat 0s join n1..n29 via n1\nat 60s join \
+             n30 via n1\nat 90s heal\n"
+            )
+            .replace("NET", net),
+        );
+        let data = o.trace.iter().filter(|e| e.event == "data" && e.node == 30);
+        data.filter(|e| e.bytes > 500).map(|e| e.t).next()
+    };
+    let (free, slow) = (arrives("net loss 0%").unwrap(), arrives("net bandwidth 2000").unwrap());
+    assert!(free < 60_100_000_000 && slow > 60_250_000_000, "{free} and {slow}");
+}
+
+#[test]
+fn a_second_starvation_takes_the_place_of_the_first() {
+    let o = passes(
+        "cluster 5 seed 1\nat 0s join all via n1\nat 5s starve n2 1000x for 5m\n\
+         at 6s starve n2 1x for 1s\nwithin 2s n2 alive everywhere\n",
+    );
+    let answers = |e: &&Event| e.event == "send" && e.node == 2 && e.t > 6_000_000_000;
+    assert!(o.trace.iter().any(|e| answers(&&e.clone()) && e.t < 7_100_000_000));
+}
+
+/// Seconds in which something from or to n2 met a cut.
+fn cut_seconds(text: &str) -> Vec<u64> {
+    let lost = |e: &&Event| e.detail == "no way";
+    let mut all: Vec<u64> =
+        run_text(text).trace.iter().filter(lost).map(|e| e.t / 1_000_000_000).collect();
+    all.dedup();
+    all
+}
+
+#[test]
+fn a_flap_that_was_healed_has_no_part_in_the_next() {
+    let text = "cluster 2 seed 1\nat 0s join all via n1\nFIRST\nat 3s flap n2 every 10s for 60s\n\
+                at 70s heal\n";
+    let alone = cut_seconds(&text.replace("FIRST\n", ""));
+    assert!(alone.iter().all(|s| (s - 3) / 10 % 2 == 0), "{alone:?}");
+    let first = "at 1s flap n2 every 10s for 60s\nat 2s heal";
+    let second = cut_seconds(&text.replace("FIRST", first));
+    assert!(second.iter().all(|s| *s < 2 || (s - 3) / 10 % 2 == 0), "{second:?}");
+    let slow = "at 2s flap n2 every 20s for 30s";
+    let second = cut_seconds(&text.replace("FIRST", slow));
+    assert!(second.iter().all(|s| *s == 2 || (s - 3) / 10 % 2 == 0), "{second:?}");
+}
+
+#[test]
+fn a_process_that_was_never_paused_does_not_resume() {
+    let o = passes(
+        "cluster 2 seed 1\nat 0s join all via n1\nat 5s pause n2 for 10s\nat 6s crash n2\n\
+         at 7s restart n2\nat 20s heal\n",
+    );
+    assert!(details(&o, Kind::Resume, 2).is_empty());
+}
+
+#[test]
+fn talk_of_a_node_that_runs_does_not_keep_it_from_starting() {
+    passes(
+        "cluster 3 seed 1\nat 0s join all via n1\nwithin 5s n3 alive on n1\n\
+         at 10s rumour n3 on n2\nfor 5s n3 alive everywhere\n",
+    );
+}
+
+#[test]
+fn a_failure_that_a_deadline_made_leads_back_to_the_suspicion() {
+    let o = run_text(
+        "cluster 5 seed 1\nat 0s join all via n1\nat 12s pause n3 for 30s\n\
+         for 40s n3 not failed\n",
+    );
+    let by_seq = |seq: u64| &o.trace[seq as usize - 1];
+    let violation = by_seq(o.failures[0].cause);
+    let failed = by_seq(violation.cause);
+    let suspected = by_seq(failed.cause);
+    let kinds = [violation, failed, suspected].map(|e| e.event.as_str());
+    assert_eq!(kinds, ["violation", "failed", "suspected"]);
+    assert!(suspected.node == failed.node && suspected.to == Some(3));
+}
+
+#[test]
 fn taking_a_step_out_leaves_what_was_before_it() {
     let text =
         "cluster 5 seed 9\nnet loss 10%\nat 0s join all via n1\nat 20s crash n2\nat 40s heal\n";

@@ -2,7 +2,7 @@
 //! says it once more, from its address, to whom it was said to.
 //!
 //! A stream that is played back has no opener's end with a number: whatever comes back to it is
-//! heard by nobody.
+//! heard by nobody, and it takes no host that runs.
 
 use quorate_core::StreamId;
 
@@ -56,15 +56,26 @@ impl Conn {
         self.opener.id.is_none()
     }
 
+    /// Is what goes out from `side` played back?
+    pub(super) fn is_played_from(&self, side: Side) -> bool {
+        self.is_playback() && side == Side::Opener
+    }
+
     /// All that was to be said from `side` was said: whoever played it back is gone.
     pub(super) fn end_playback(&mut self, side: Side) {
-        if self.is_playback() && side == Side::Opener {
+        if self.is_played_from(side) {
             self.opener.open = false;
         }
     }
 }
 
 impl World {
+    /// Does a packet come to that end?
+    pub(super) fn hears_end(&mut self, slot: u32, generation: u32, side: Side) -> bool {
+        let Some(c) = self.conns.get(slot, generation) else { return false };
+        c.is_played_from(side) || self.hosts[c.end(side).host as usize].hears(self.now)
+    }
+
     /// What `h` said on streams since then is said again, on streams of their own.
     pub(in crate::world) fn replay_streams(&mut self, h: usize, since: u64) {
         let recent = |s: &&Spoken| s.at >= since && !s.bytes.is_empty();
