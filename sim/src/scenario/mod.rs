@@ -330,6 +330,11 @@ pub fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
     parse::decode(bytes)
 }
 
+/// The text without a byte order mark before it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    parse::without_mark(text)
+}
+
 impl Scenario {
     /// Parses and checks a whole file. A byte order mark before it is passed over.
     ///

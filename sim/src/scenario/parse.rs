@@ -41,7 +41,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
     let line = good.rsplit('\n').next().unwrap_or_default();
     Err(ParseError {
         line: good.matches('\n').count() + 1,
-        column: line.strip_prefix(BOM).unwrap_or(line).chars().count() + 1,
+        column: without_mark(line).chars().count() + 1,
         expected: format!("UTF-8 (at byte {} of the file)", good.len() + 1),
         found: bad.first().map_or_else(String::new, |b| format!("\\x{b:02x}")),
     })
@@ -50,9 +50,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
 /// Some editors put it before the first line of a UTF-8 file. It says nothing.
 const BOM: char = '\u{feff}';
 
+/// The text without a byte order mark before it.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
 /// A whole file.
 pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
-    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let text = without_mark(text);
     let mut about = Vec::new();
     let mut cluster = None;
     let mut lines: Vec<Line> = Vec::new();

@@ -4,7 +4,7 @@ use super::MAX_HOSTS;
 use crate::{
     Scenario,
     scenario::{
-        Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line,
+        self, Action, ClockLine, Condition, Direction, Expect, GOALS, Goal, GoalSource, Held, Line,
         LinkLine, LinkSettings, ParseError,
     },
 };
@@ -51,6 +51,7 @@ impl Plan {
     /// # Errors
     /// [`LoadError`]: line, step and what this layer lacks for it.
     pub fn parse(text: &str) -> Result<Self, LoadError> {
+        let text = scenario::without_mark(text);
         let scenario = Scenario::parse(text)?;
         let places = line_numbers(text);
         let unsupported = |i: usize, step: String, reason| {
@@ -59,8 +60,7 @@ impl Plan {
         };
         let mut hosts = Hosts { nodes: scenario.cluster.nodes, moves: 0 };
         if hosts.are_too_many() {
-            let first = places.first().and_then(|line| text.lines().nth(line - 1));
-            return unsupported(0, first.unwrap_or("").trim().to_owned(), TOO_MANY);
+            return unsupported(0, scenario.cluster.to_string(), TOO_MANY);
         }
         for (i, line) in scenario.lines.iter().enumerate() {
             hosts.add(line);
@@ -231,6 +231,20 @@ mod tests {
     fn line_numbers_skip_what_says_nothing() {
         let text = "# about\n\ncluster 2\n  # more\nat 1s heal # why\n\nat 2s heal\n";
         assert_eq!(line_numbers(text), [3, 5, 7]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_line() {
+        let steps = "cluster 3 seed 1\nat 0s join all via n1\nat 5s pause n2 for 1s\n";
+        for (before, at) in [("# about\n", 4), ("\n# about\n", 5), ("", 3)] {
+            for mark in ["", "\u{feff}"] {
+                let error = Plan::parse(&format!("{mark}{before}{steps}")).unwrap_err();
+                let said = error.to_string();
+                assert!(said.starts_with(&format!("line {at}, `at 5s pause n2 ")), "{said}");
+            }
+        }
+        let error = Plan::parse("\u{feff}cluster 21 # \u{1b}[2J\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 1, `cluster 21 seed 1`: "), "{error}");
     }
 
     #[test]
