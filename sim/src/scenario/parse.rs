@@ -27,7 +27,19 @@ pub struct ParseError {
 }
 
 fn instead(w: &str) -> String {
-    if w.is_empty() { ", found the end of the line".into() } else { format!(", found `{w}`") }
+    match w {
+        "" => ", found the end of the line".into(),
+        _ => format!(", found `{}`", printable(w)),
+    }
+}
+
+/// The word as a terminal can be shown it: control characters would be orders to it.
+fn printable(w: &str) -> String {
+    let mut out = String::new();
+    for c in w.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// The text in the bytes of a file.

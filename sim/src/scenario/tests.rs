@@ -403,6 +403,16 @@ fn bytes_that_are_no_text_are_named() {
 }
 
 #[test]
+fn control_characters_are_not_printed_as_they_are() {
+    let error = |text: &str| Scenario::parse(text).unwrap_err().to_string();
+    let expected = r"found `\u{1b}[2Jat\u{0}\u{7f}\u{9b}é`";
+    let said = error("cluster 3\n\u{1b}[2Jat\0\u{7f}\u{9b}é 1s heal\n");
+    assert!(said.ends_with(expected), "{said:?}");
+    assert!(!error("cluster 3\nsometimes \u{7}").contains('\u{7}'));
+    assert!(!error("\0").contains('\0'));
+}
+
+#[test]
 fn a_byte_order_mark_says_nothing() {
     let plain = "# About\ncluster 3 seed 2\nat 1s heal\n";
     assert_eq!(Scenario::parse(&format!("\u{feff}{plain}")), Scenario::parse(plain));
