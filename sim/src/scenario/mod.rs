@@ -26,6 +26,8 @@ pub use vocabulary::VOCABULARY;
 pub const MAX_NODES: u32 = 10_000;
 /// Most lines that a scenario may have.
 pub const MAX_LINES: usize = 20_000;
+/// Most groups of a partition: the network keeps so many apart.
+pub const MAX_GROUPS: usize = 64;
 /// Latest virtual time, and longest duration (40 days: reaping takes three).
 pub const MAX_TIME: Time = Time::from_secs(40 * 24 * 3600);
 

@@ -74,6 +74,8 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
     let mut cluster = None;
     let mut lines: Vec<Line> = Vec::new();
     let mut places: Vec<usize> = Vec::new();
+    // The line of `keys`: nodes begin with one keyring, so a second line would mean nothing.
+    let mut keys = None;
     let mut number = 0;
     for raw in text.lines() {
         number += 1;
@@ -90,6 +92,11 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
         } else if lines.len() >= MAX_LINES {
             return Err(words.expected(&format!("at most {MAX_LINES} lines")));
         } else {
+            if words.peek() == "keys"
+                && let Some(first) = keys.replace(number)
+            {
+                return Err(words.expected(&format!("`keys` only once (line {first} has it)")));
+            }
             lines.push(line(&mut words)?);
             places.push(number);
         }

@@ -1,7 +1,7 @@
 //! What may stand after `at TIME`.
 
 use super::{
-    Action, DiskFault, StartOptions, hostile,
+    Action, DiskFault, MAX_GROUPS, StartOptions, hostile,
     lex::{self, Words},
     parse::{self, ParseError, nodes, small},
     values::{NodeNo, NodeSet, Time},
@@ -105,6 +105,9 @@ fn on(w: &mut Words<'_>) -> Result<Option<NodeSet>, ParseError> {
 fn partition(w: &mut Words<'_>) -> Result<Action, ParseError> {
     let mut groups = vec![nodes(w)?];
     while w.take("|") {
+        if groups.len() >= MAX_GROUPS {
+            return Err(w.expected(&format!("at most {MAX_GROUPS} groups")));
+        }
         groups.push(nodes(w)?);
     }
     if groups.len() < 2 {

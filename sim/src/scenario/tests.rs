@@ -235,6 +235,9 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
     let cluster = (9u32..20, 0u32..9, any::<bool>(), any::<u64>());
     (about, cluster, vec(line(), 0..30)).prop_map(
         |(about, (nodes, servers, expect, seed), mut lines)| {
+            let mut has_keys = false;
+            lines
+                .retain(|l| !matches!(l, Line::Keys(_)) || !std::mem::replace(&mut has_keys, true));
             let saturates = |l: &Line| matches!(l, Line::At(_, Action::Saturate { .. }));
             if lines.iter().any(saturates) {
                 lines.push(Line::Cores(2));
@@ -366,6 +369,37 @@ fn words_in_another_order_are_named() {
         ),
     ] {
         assert_eq!(Scenario::parse(&text).unwrap_err().to_string(), error, "{text:?}");
+    }
+}
+
+#[test]
+fn every_node_begins_with_one_keyring() {
+    let error = |text: &str| Scenario::parse(text).unwrap_err().to_string();
+    assert_eq!(
+        error("# about\ncluster 3\nkeys k1\n\nat 1s heal\nkeys k2\n"),
+        "line 6, column 1: expected `keys` only once (line 3 has it), found `keys`"
+    );
+    // Those of a start are another matter.
+    let started = "cluster 3\nkeys k1\nat 1s restart n1 keys k2\nat 2s restart n2 keys k2 k1\n";
+    assert!(Scenario::parse(started).is_ok());
+}
+
+/// Each group that parses is one of its own in the network.
+#[test]
+fn a_partition_has_no_more_groups_than_the_network_keeps_apart() {
+    let text = |n: usize| {
+        let groups: Vec<String> = (1..=n).map(|g| format!("n{g}")).collect();
+        format!("cluster 70\nat 5s partition {}\n", groups.join(" | "))
+    };
+    let s = Scenario::parse(&text(MAX_GROUPS)).unwrap();
+    let Line::At(_, Action::Partition { groups }) = &s.lines[0] else { panic!("{s}") };
+    let mut network = crate::network::Network::default();
+    network.partition(groups, 70);
+    let pairs = (1..=64).flat_map(|a| (1..a).map(move |b| (a, b)));
+    assert!(pairs.into_iter().all(|(a, b)| network.is_blocked(a, b)));
+    for n in [MAX_GROUPS + 1, MAX_GROUPS + 5] {
+        let error = Scenario::parse(&text(n)).unwrap_err().to_string();
+        assert!(error.ends_with("expected at most 64 groups, found `n65`"), "{error}");
     }
 }
 
