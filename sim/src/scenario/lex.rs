@@ -119,13 +119,13 @@ impl<'a> Words<'a> {
 
     /// A time.
     pub(super) fn time(&mut self) -> Result<Time, ParseError> {
-        self.value("a time such as 5s or 20ms, at most 40 days", time)
+        self.value(&format!("a time such as 5s or 20ms ({UNITS_SAID}), at most 40 days"), time)
     }
 
     /// A time above zero.
     pub(super) fn positive_time(&mut self) -> Result<Time, ParseError> {
-        let what = "a time above zero such as 5s or 20ms, at most 40 days";
-        self.value(what, |w| time(w).filter(|t| t.0 > 0))
+        let what = format!("a time above zero such as 5s or 20ms ({UNITS_SAID}), at most 40 days");
+        self.value(&what, |w| time(w).filter(|t| t.0 > 0))
     }
 
     /// A number within bounds.
@@ -175,16 +175,20 @@ fn decimal(w: &str, unit: u64) -> Option<u64> {
     if fraction.is_empty() { None } else { Some(n) }
 }
 
+/// Units of time, and their nanoseconds.
+pub(super) const UNITS: &[(&str, u64)] = &[
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+/// As it is said to whoever takes another one.
+pub(super) const UNITS_SAID: &str = "in ns, us, ms, s, or in whole m or h";
+
 /// `1.5s`
 pub(super) fn time(w: &str) -> Option<Time> {
-    const UNITS: &[(&str, u64)] = &[
-        ("ns", 1),
-        ("us", 1_000),
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-    ];
     let (name, unit) = UNITS.iter().find(|(n, _)| {
         w.strip_suffix(n).is_some_and(|rest| rest.ends_with(|c: char| c.is_ascii_digit()))
     })?;

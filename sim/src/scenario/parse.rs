@@ -336,8 +336,9 @@ pub(super) fn settings(w: &mut Words<'_>) -> Result<LinkSettings, ParseError> {
         w.skip();
         let slot = match word {
             "latency" => {
-                let what = "a time or a range such as 1ms..20ms, at most 60s";
-                s.latency = Some(w.value(what, lex::time_range)?);
+                let units = lex::UNITS_SAID;
+                let what = format!("a time or a range such as 1ms..20ms ({units}), at most 60s");
+                s.latency = Some(w.value(&what, lex::time_range)?);
                 continue;
             }
             "mtu" => {
@@ -375,15 +376,15 @@ pub(super) fn ends(w: &mut Words<'_>) -> Result<(NodeSet, Direction, NodeSet), P
 /// `n3 drift +200ppm offset -1.5s`; with `step` if this is a step.
 pub(super) fn clock(w: &mut Words<'_>, is_step: bool) -> Result<ClockLine, ParseError> {
     let mut c = ClockLine { nodes: nodes(w)?, drift: None, offset: None, step: None };
-    let a_time = "a signed time such as -1.5s";
+    let a_time = format!("a signed time such as -1.5s ({})", lex::UNITS_SAID);
     loop {
         if c.drift.is_none() && w.take("drift") {
             let what = "a drift such as +200ppm, at most 500000ppm";
             c.drift = Some(w.value(what, lex::drift)?);
         } else if c.offset.is_none() && w.take("offset") {
-            c.offset = Some(w.value(a_time, lex::offset)?);
+            c.offset = Some(w.value(&a_time, lex::offset)?);
         } else if is_step && c.step.is_none() && w.take("step") {
-            c.step = Some(w.value(a_time, lex::offset)?);
+            c.step = Some(w.value(&a_time, lex::offset)?);
         } else if w.is_done() && (c.drift.is_some() || c.offset.is_some() || c.step.is_some()) {
             return Ok(c);
         } else {

@@ -64,9 +64,8 @@ fn of_nodes(word: &str, w: &mut Words<'_>) -> Result<Action, ParseError> {
         "flap" => {
             w.need("every")?;
             // Finer than this is loss, not flapping, and would flood the queue.
-            let every = w.value("a time of at least 10ms", |x| {
-                lex::time(x).filter(|t| *t >= Time::from_millis(10))
-            })?;
+            let what = format!("a time of at least 10ms ({})", lex::UNITS_SAID);
+            let every = w.value(&what, |x| lex::time(x).filter(|t| *t >= Time::from_millis(10)))?;
             Action::Flap { nodes, every, lasts: lasts(w)? }
         }
         "crash" => Action::Crash { nodes },

@@ -493,3 +493,21 @@ fn times_and_rates_print_shortly() {
     assert_eq!(lex::rate("0.01%"), Some(Rate(100)));
     assert_eq!(lex::drift("-200ppm"), Some(Drift(-200)));
 }
+
+#[test]
+fn a_time_in_an_unknown_unit_is_answered_with_those_there_are() {
+    for line in [
+        "at 1.5m heal",
+        "at 1d heal",
+        "within 1.5m converged",
+        "for 1d n1 not failed",
+        "at 1s flap n1 every 1d for 20s",
+        "net latency 1d",
+        "clock n1 offset 1d",
+    ] {
+        let error = Scenario::parse(&format!("cluster 3\n{line}")).unwrap_err().to_string();
+        assert!(error.contains("(in ns, us, ms, s, or in whole m or h)"), "{line}: {error}");
+    }
+    let said: Vec<&str> = lex::UNITS_SAID.split([' ', ',']).collect();
+    assert!(lex::UNITS.iter().all(|(unit, _)| said.contains(unit)), "{said:?}");
+}
