@@ -173,19 +173,23 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, String> {
     let profile = |value: &str| {
         let mut tuning = Tuning::default();
         let v = constant.give(&mut tuning, value)?;
+        tuning.check().map_err(|e| format!("{}={v}: {e}", constant.name))?;
         Ok(Profile { name: format!("{}={v}", constant.name), program: Program::tuned(tuning) })
     };
     values.split(',').map(profile).collect()
 }
 
-/// Reads `NAME=V` and changes that constant.
+/// Reads texts `NAME=V` and changes those constants. They must fit each other when all are set:
+/// the order says nothing.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn change(tuning: &mut Tuning, text: &str) -> Result<(), String> {
-    let (constant, value) = named(text)?;
-    constant.give(tuning, value)?;
-    Ok(())
+pub fn change(tuning: &mut Tuning, texts: &[String]) -> Result<(), String> {
+    for text in texts {
+        let (constant, value) = named(text)?;
+        constant.give(tuning, value)?;
+    }
+    tuning.check().map_err(|e| format!("{}: {e}", texts.join(" ")))
 }
 
 fn named(text: &str) -> Result<(&'static Constant, &str), String> {
@@ -206,7 +210,6 @@ impl Constant {
             format!("`{value}` is no value of {name}: give {low} to {high}{unit}")
         })?;
         (self.set)(tuning, v);
-        tuning.check().map_err(|e| format!("{}={v}: {e}", self.name))?;
         Ok(v)
     }
 }
@@ -309,9 +312,26 @@ mod tests {
         assert_eq!(ours, Tuning::default());
         assert!(!parse("graded_evidence=0").unwrap()[0].program.tuning.graded_evidence);
         let mut both = set[1].program.tuning.clone();
-        change(&mut both, "mute.min=7000").unwrap();
+        change(&mut both, &["mute.min=7000".into()]).unwrap();
         assert_eq!(both.mute, Patience::millis(7000, 20_000));
-        assert!(change(&mut both, "mute.min=7000,8000").is_err(), "one value at a time");
+        assert!(change(&mut both, &["mute.min=7000,8000".into()]).is_err(), "one value at a time");
+    }
+
+    #[test]
+    fn constants_that_fit_each_other_are_set_in_any_order() {
+        // Alone, either is beyond the other one's value.
+        let mut set = ["silent.min=50000".to_owned(), "silent.max=90000".to_owned()];
+        for _ in 0..2 {
+            let mut tuning = Tuning::default();
+            change(&mut tuning, &set).unwrap();
+            assert_eq!(tuning.silent, Patience::millis(50_000, 90_000));
+            set.reverse();
+        }
+        let error = change(&mut Tuning::default(), &set[..1]).unwrap_err();
+        assert!(error.starts_with("silent.min=50000: "), "{error}");
+        set[1] = "silent.max=40000".into();
+        let error = change(&mut Tuning::default(), &set).unwrap_err();
+        assert!(error.starts_with("silent.min=50000 silent.max=40000: "), "{error}");
     }
 
     #[test]

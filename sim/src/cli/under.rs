@@ -65,9 +65,7 @@ impl Under {
     /// What the nodes run.
     pub(super) fn program(&self) -> Result<Program, Error> {
         let mut program = Program { sealed: self.sealed, ..self.profile.program() };
-        for text in &self.set {
-            constants::change(&mut program.tuning, text)?;
-        }
+        constants::change(&mut program.tuning, &self.set)?;
         #[cfg(feature = "planted-bugs")]
         if let Some(name) = &self.plant {
             return program

@@ -1,0 +1,51 @@
+//! What the command line takes, what it refuses, and that it says so before the work begins.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const PASSES: &str = "cluster 3 seed 4\nat 0s join all via n1\nwithin 30s converged\n";
+/// n3 lives: that fails.
+const FAILS: &str = "cluster 3 seed 4\nat 0s join all via n1\nat 5s heal\n\
+    within 3s n3 failed everywhere\n";
+
+fn sim(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+    command.args(args).current_dir(folder).output().expect("the program runs")
+}
+
+/// Exit code, standard output, standard error.
+fn said(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let out = sim(folder, args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+/// It is refused with a text that has `why` in it, and nothing was done.
+fn refuses(folder: &Path, args: &[&str], why: &str) {
+    let (code, out, error) = said(folder, args);
+    assert!(code == Some(2) && error.contains(why), "{args:?}: {code:?} {error}");
+    assert_eq!(out, "", "{args:?}");
+}
+
+/// A folder with `ok.scn`, `fails.scn` and `bad.scn`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("ok.scn", PASSES), ("fails.scn", FAILS), ("bad.scn", "clutser 3\n")] {
+        fs::write(folder.path().join(name), text).expect("it is written");
+    }
+    folder
+}
+
+#[test]
+fn constants_may_be_set_in_any_order() {
+    let folder = folder();
+    let (min, max) = (["--set", "silent.min=50000"], ["--set", "silent.max=90000"]);
+    for set in [[min, max], [max, min]] {
+        let out = sim(folder.path(), &[&["run", "ok.scn"], &set.concat()[..]].concat());
+        assert_eq!(out.status.code(), Some(0), "{set:?}: {out:?}");
+    }
+    refuses(folder.path(), &[&["run", "ok.scn"], &min[..]].concat(), "sim: silent.min=50000: ");
+}
