@@ -27,6 +27,8 @@ pub struct Shrunk {
     pub failure: Failure,
     /// Scenarios run on the way.
     pub runs: usize,
+    /// The budget ended it: there was more to try.
+    pub cut_short: bool,
 }
 
 /// Looks for the smallest scenario that fails as the first one does, within `budget` runs.
@@ -37,6 +39,7 @@ struct Shrinker<R, F> {
     failure: Failure,
     runs: usize,
     budget: usize,
+    cut_short: bool,
     progress: F,
 }
 
@@ -57,7 +60,8 @@ fn shrink_by(
     progress: impl FnMut(usize),
 ) -> Option<Shrunk> {
     let failure = fails(scenario.clone())?;
-    let mut s = Shrinker { fails, best: scenario, failure, runs: 1, budget, progress };
+    let mut s =
+        Shrinker { fails, best: scenario, failure, runs: 1, budget, cut_short: false, progress };
     loop {
         let before = s.best.clone();
         s.remove_chunks();
@@ -65,8 +69,9 @@ fn shrink_by(
         s.shrink_sets();
         s.end_plainly();
         s.round();
-        if s.best == before || s.runs >= s.budget {
-            return Some(Shrunk { scenario: s.best, failure: s.failure, runs: s.runs });
+        if s.best == before || s.cut_short {
+            let (runs, cut_short) = (s.runs, s.cut_short);
+            return Some(Shrunk { scenario: s.best, failure: s.failure, runs, cut_short });
         }
     }
 }
@@ -79,7 +84,7 @@ fn fails(scenario: Scenario, program: &Program) -> Option<Failure> {
 impl<R: Fn(Scenario) -> Option<Failure>, F: FnMut(usize)> Shrinker<R, F> {
     /// Takes the candidate if it is valid and fails in the same way.
     fn accepts(&mut self, candidate: Scenario) -> bool {
-        if self.runs >= self.budget || candidate == self.best || candidate.missing().is_some() {
+        if self.cut_short || candidate == self.best || candidate.missing().is_some() {
             return false;
         }
         // Nodes that nobody tells to join never agree: that is another failure of the same name.
@@ -87,6 +92,10 @@ impl<R: Fn(Scenario) -> Option<Failure>, F: FnMut(usize)> Shrinker<R, F> {
         if is_liveness(&self.failure.check)
             && Reach::of(&candidate).is_less_than(&Reach::of(&self.best))
         {
+            return false;
+        }
+        if self.runs >= self.budget {
+            self.cut_short = true;
             return false;
         }
         self.runs += 1;
@@ -561,6 +570,19 @@ mod tests {
         };
         let small = shrink_by(Scenario::parse(text).unwrap(), lasts, 500, |_| {}).unwrap().scenario;
         assert!(small.lines.iter().all(|l| matches!(l, Line::At(..))), "{small}");
+    }
+
+    #[test]
+    fn a_budget_that_left_something_to_try_is_told() {
+        let fails = |_| Some(panic("", Some("a.rs:1:1")));
+        let small = |budget| {
+            let s = Scenario::parse("cluster 2\nat 1s heal\n").unwrap();
+            shrink_by(s, fails, budget, |_| {}).unwrap()
+        };
+        let all = small(500);
+        assert!(!all.cut_short && all.scenario.lines.is_empty());
+        assert!(!small(all.runs).cut_short && small(all.runs - 1).cut_short);
+        assert!(small(1).cut_short);
     }
 
     #[test]

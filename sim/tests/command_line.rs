@@ -49,3 +49,15 @@ fn constants_may_be_set_in_any_order() {
     }
     refuses(folder.path(), &[&["run", "ok.scn"], &min[..]].concat(), "sim: silent.min=50000: ");
 }
+
+#[test]
+fn a_budget_that_ended_the_shrinking_is_named() {
+    let folder = folder();
+    let shrink = |budget| {
+        let args = ["shrink", "fails.scn", "--keep", "kept", "--budget", budget];
+        said(folder.path(), &args).1
+    };
+    let ended = "the budget (1 runs) ended this: more runs may make it smaller";
+    assert!(shrink("1").contains(ended), "{}", shrink("1"));
+    assert!(!shrink("5000").contains("budget"));
+}

@@ -133,6 +133,9 @@ fn shrink_one(
         shown(&path)
     );
     println!("  {} at {}: {}", s.failure.check, seconds(s.failure.t), s.failure.message);
+    if s.cut_short {
+        println!("  the budget ({budget} runs) ended this: more runs may make it smaller");
+    }
     let once = Once { seed: None, under: under.clone() };
     println!("{}", show::failed_lines(&path, None, &once));
     Ok(true)
