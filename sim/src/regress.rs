@@ -46,6 +46,18 @@ pub fn file_name(check: &str, scenario: &Scenario) -> String {
     format!("{check}-{:08x}.scn", hash >> 32)
 }
 
+/// Makes the folder and sees that files can be written into it: whoever is going to keep what a
+/// long work finds learns now that it could not be kept.
+///
+/// # Errors
+/// What creating the folder or writing a file gives.
+pub fn prepare(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let probe = folder.join(format!(".sim-{}", std::process::id()));
+    fs::write(&probe, "")?;
+    fs::remove_file(&probe)
+}
+
 /// Writes a scenario with a comment that says what it broke; gives its path.
 ///
 /// # Errors

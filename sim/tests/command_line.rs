@@ -40,6 +40,20 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_known_before_the_work() {
+    let folder = folder();
+    // Below a file there is no folder, whoever asks.
+    let keep = ["--keep", "ok.scn/kept"];
+    let sweep = ["sweep", "--seeds", "1", "--jobs", "1"];
+    for work in [&sweep[..], &["shrink", "fails.scn"], &["shrink", "ok.scn"]] {
+        refuses(folder.path(), &[work, &keep].concat(), "sim: ok.scn/kept: ");
+    }
+    let kept = [&sweep[..], &["--keep", "a/b"]].concat();
+    assert_eq!(sim(folder.path(), &kept).status.code(), Some(0));
+    assert_eq!(fs::read_dir(folder.path().join("a/b")).expect("it is there").count(), 0);
+}
+
+#[test]
 fn constants_may_be_set_in_any_order() {
     let folder = folder();
     let (min, max) = (["--set", "silent.min=50000"], ["--set", "silent.max=90000"]);

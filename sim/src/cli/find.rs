@@ -29,6 +29,9 @@ pub(super) fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
+/// Scenarios tried to make small what a sweep keeps.
+const KEEP_BUDGET: usize = 5000;
+
 /// Threads that are meant: 0 is one per processor.
 pub(super) fn threads(jobs: usize) -> usize {
     match jobs {
@@ -48,6 +51,7 @@ pub(super) fn sweep(
 ) -> Result<bool, Error> {
     let jobs = threads(jobs);
     let what = Sweep { aim, first, seeds, jobs, program: under.program()?, max_failures };
+    keep.map_or(Ok(()), prepare)?;
     silence_panics();
     let progress = bar(what.seeds);
     let began = stopwatch();
@@ -66,17 +70,25 @@ pub(super) fn sweep(
         report.occurrences as f64 / wall.max(1e-9),
         report.hash
     );
+    // What cannot be kept hides neither the other failures nor the missed goals.
+    let mut kept = Ok(());
     for failed in &report.failed {
         print_failed(aim, failed, under);
-        if let Some(folder) = keep {
-            shrink_one(failed.scenario.clone(), folder, 5000, under)?;
+        if let Some(folder) = keep
+            && let Err(e) = shrink_one(failed.scenario.clone(), folder, KEEP_BUDGET, under)
+        {
+            kept = Err(e);
         }
     }
     let missed = report.missed(aim);
     if !missed.is_empty() {
         println!("never met, so the sweep tests less than it says: {}", missed.join(", "));
     }
-    Ok(report.failed.is_empty() && missed.is_empty())
+    kept.map(|()| report.failed.is_empty() && missed.is_empty())
+}
+
+fn prepare(folder: &Path) -> Result<(), Error> {
+    regress::prepare(folder).map_err(|e| format!("{}: {e}", folder.display()))
 }
 
 fn print_failed(aim: Aim, f: &Failed, under: &Under) {
@@ -103,6 +115,7 @@ pub(super) fn shrink(
     };
     silence_panics();
     let folder = keep.unwrap_or_else(|| Path::new(regress::SCENARIOS).join("regressions"));
+    prepare(&folder)?;
     shrink_one(scenario, &folder, budget, under)
 }
 
