@@ -65,6 +65,28 @@ fn constants_may_be_set_in_any_order() {
 }
 
 #[test]
+fn a_file_that_cannot_be_run_leaves_the_others_alone() {
+    let folder = folder();
+    let files = ["ok.scn", "bad.scn", "fails.scn", "none.scn", "ok.scn"];
+    for layer in ["world", "turmoil"] {
+        let run = [&["run", "--layer", layer], &files[..]].concat();
+        let (code, out, error) = said(folder.path(), &run);
+        let lines = |start: &str| out.lines().filter(|l| l.starts_with(start)).count();
+        assert_eq!((lines("pass ok.scn"), lines("FAIL fails.scn")), (2, 1), "{out}");
+        let last = out.lines().last().unwrap_or_default();
+        assert!(last.starts_with("2 of 5 scenarios pass") || last.starts_with("2 pass, 1 fail"));
+        let errors: Vec<&str> = error.lines().collect();
+        assert!(errors[0].starts_with("sim: bad.scn: line 1, column 1: "), "{error}");
+        assert!(errors[1].starts_with("sim: none.scn: "), "{error}");
+        assert_eq!(errors[2..], ["sim: 2 of 5 scenarios cannot be run"]);
+        assert_eq!(code, Some(2));
+        // Of a single one, the error says it all.
+        let (code, out, error) = said(folder.path(), &["run", "--layer", layer, "bad.scn"]);
+        assert_eq!((code, out.as_str(), error.lines().count()), (Some(2), "", 1));
+    }
+}
+
+#[test]
 fn a_budget_that_ended_the_shrinking_is_named() {
     let folder = folder();
     let shrink = |budget| {

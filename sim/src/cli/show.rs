@@ -7,7 +7,7 @@ use std::{
 };
 
 use sim::{
-    Scenario,
+    Program, Scenario,
     aim::Aim,
     compare, generate, regress, runner,
     scenario::{self, GOALS, VOCABULARY},
@@ -66,36 +66,84 @@ pub(super) fn run(
     events: bool,
     once: &Once,
 ) -> Result<bool, Error> {
-    let under = &once.under;
     let files = expand(files)?;
     if trace.is_some() && files.len() != 1 {
         return Err("--trace needs exactly one scenario".into());
     }
-    let mut failed = 0;
+    let program = once.under.program()?;
+    let mut tally = Tally::of(files.len());
     for path in &files {
-        let mut scenario = read(path)?;
-        if let Some(seed) = once.seed {
-            scenario.cluster.seed = seed;
-        }
-        let options =
-            Options { sink: sink(trace, events)?, program: under.program()?, ..Options::default() };
-        let began = stopwatch();
-        let outcome =
-            runner::run(scenario, options).map_err(|e| format!("{}: {e}", path.display()))?;
-        if let Some(e) = &outcome.trace_error {
-            return Err(format!("writing the trace: {e}"));
-        }
-        print_lines(outcome.trace.iter().map(trace::render))?;
-        summary(path, &outcome, began.elapsed().as_secs_f64());
-        if !outcome.failures.is_empty() {
-            failed += 1;
-            println!("{}", failed_lines(path, trace, once));
-        }
+        tally.take(run_one(path, &program, trace, events, once))?;
     }
     if files.len() > 1 {
-        println!("{} of {} scenarios pass", files.len() - failed, files.len());
+        println!("{} of {} scenarios pass", tally.passed, files.len());
     }
-    Ok(failed == 0)
+    tally.verdict()
+}
+
+/// What came of files that were asked for together: one that cannot be run says so and leaves the
+/// others alone.
+#[derive(Debug)]
+pub(super) struct Tally {
+    of: usize,
+    pub(super) passed: usize,
+    pub(super) failed: usize,
+    not_run: usize,
+}
+
+impl Tally {
+    pub(super) const fn of(files: usize) -> Self {
+        Self { of: files, passed: 0, failed: 0, not_run: 0 }
+    }
+
+    /// Counts a file that passed or not. The error of a single one ends the command.
+    pub(super) fn take(&mut self, result: Result<bool, Error>) -> Result<(), Error> {
+        match result {
+            Ok(true) => self.passed += 1,
+            Ok(false) => self.failed += 1,
+            Err(e) if self.of == 1 => return Err(e),
+            Err(e) => {
+                eprintln!("sim: {e}");
+                self.not_run += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Did all pass? If some could not be run, that is the error.
+    pub(super) fn verdict(&self) -> Result<bool, Error> {
+        match self.not_run {
+            0 => Ok(self.failed == 0),
+            n => Err(format!("{n} of {} scenarios cannot be run", self.of)),
+        }
+    }
+}
+
+/// Runs a scenario; true if it passes.
+fn run_one(
+    path: &Path,
+    program: &Program,
+    trace: Option<&Path>,
+    events: bool,
+    once: &Once,
+) -> Result<bool, Error> {
+    let mut scenario = read(path)?;
+    if let Some(seed) = once.seed {
+        scenario.cluster.seed = seed;
+    }
+    let (program, sink) = (program.clone(), sink(trace, events)?);
+    let options = Options { sink, program, ..Options::default() };
+    let began = stopwatch();
+    let outcome = runner::run(scenario, options).map_err(|e| format!("{}: {e}", path.display()))?;
+    if let Some(e) = &outcome.trace_error {
+        return Err(format!("writing the trace: {e}"));
+    }
+    print_lines(outcome.trace.iter().map(trace::render))?;
+    summary(path, &outcome, began.elapsed().as_secs_f64());
+    if !outcome.failures.is_empty() {
+        println!("{}", failed_lines(path, trace, once));
+    }
+    Ok(outcome.failures.is_empty())
 }
 
 /// What brings the failure of a file back, as lines and as a picture.
