@@ -54,6 +54,33 @@ fn a_folder_that_cannot_be_written_is_known_before_the_work() {
 }
 
 #[test]
+fn an_input_is_never_written_over() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::hard_link(folder.join("ok.scn"), folder.join("linked")).expect("it is linked");
+    let why = "this would overwrite what is read from ";
+    for args in [
+        &["run", "ok.scn", "--trace", "./ok.scn"][..],
+        &["render", "ok.scn", "--trace", "ok.scn"],
+        &["render", "ok.scn", "--html", "ok.scn"],
+        &["render", "fails.scn", "--scenario", "ok.scn", "--html", "ok.scn"],
+        #[cfg(unix)]
+        &["run", "ok.scn", "--trace", "linked"],
+    ] {
+        refuses(folder, args, why);
+        assert_eq!(fs::read_to_string(folder.join("ok.scn")).expect("it is there"), PASSES);
+    }
+    let other = ["run", "ok.scn", "--trace", "out.jsonl"];
+    for _ in 0..2 {
+        assert_eq!(sim(folder, &other).status.code(), Some(0), "an earlier output is replaced");
+    }
+    refuses(folder, &["render", "out.jsonl", "--html", "out.jsonl"], why);
+    // What is shown and written may be one terminal or one device.
+    let null = sim(folder, &["render", "--seed", "1", "--trace", "/dev/null"]);
+    assert_eq!(null.status.code(), Some(0));
+}
+
+#[test]
 fn constants_may_be_set_in_any_order() {
     let folder = folder();
     let (min, max) = (["--set", "silent.min=50000"], ["--set", "silent.max=90000"]);

@@ -8,6 +8,7 @@ macro_rules! println {
 }
 
 mod corpus;
+mod files;
 mod find;
 mod out;
 mod show;
@@ -218,11 +219,16 @@ pub(crate) fn main() -> ExitCode {
             find::shrink(file.as_deref(), (aim, seed), keep, budget, &under)
         }
         Command::Render { file, aim, causes_of, node, html, trace, scenario, max_events, once } => {
-            trace::read(file.as_deref(), aim, &once).and_then(|run| match (html, trace) {
-                (Some(out), _) => trace::page(&run, scenario.as_deref(), max_events, &out),
-                (None, Some(out)) => trace::write(&run, &out),
-                (None, None) => trace::print(&run, causes_of, node),
-            })
+            let inputs = file.iter().chain(&scenario).map(PathBuf::as_path);
+            let output = html.as_deref().or(trace.as_deref());
+            output
+                .map_or(Ok(()), |out| files::spare(out, inputs))
+                .and_then(|()| trace::read(file.as_deref(), aim, &once))
+                .and_then(|run| match (html, trace) {
+                    (Some(out), _) => trace::page(&run, scenario.as_deref(), max_events, &out),
+                    (None, Some(out)) => trace::write(&run, &out),
+                    (None, None) => trace::print(&run, causes_of, node),
+                })
         }
         Command::Hash { seeds, jobs } => show::hash(seeds, jobs),
         Command::Compare { sizes, cases, profiles, set, seeds, jobs, csv } => {

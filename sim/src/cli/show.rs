@@ -70,6 +70,9 @@ pub(super) fn run(
     if trace.is_some() && files.len() != 1 {
         return Err("--trace needs exactly one scenario".into());
     }
+    if let Some(out) = trace {
+        super::files::spare(out, files.iter().map(PathBuf::as_path))?;
+    }
     let program = once.under.program()?;
     let mut tally = Tally::of(files.len());
     for path in &files {
