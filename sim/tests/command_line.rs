@@ -92,6 +92,32 @@ fn constants_may_be_set_in_any_order() {
 }
 
 #[test]
+fn what_is_rendered_is_known_by_what_is_in_it() {
+    let folder = folder();
+    let folder = folder.path();
+    let (_, expected, _) = said(folder, &["render", "ok.scn"]);
+    assert!(expected.lines().count() > 100);
+    let at = |name: &str| folder.join(name);
+    said(folder, &["run", "ok.scn", "--trace", "out.jsonl"]);
+    for (from, to) in [("ok.scn", "noext"), ("ok.scn", "OK.SCN"), ("out.jsonl", "trace.txt")] {
+        fs::copy(at(from), at(to)).expect("it is copied");
+        assert_eq!(said(folder, &["render", to]), (Some(0), expected.clone(), String::new()));
+    }
+    refuses(folder, &["render", "trace.txt", "--sealed"], "shown as it was written");
+    // An empty trace is one: nothing happened.
+    fs::write(at("none.jsonl"), "").expect("it is written");
+    assert_eq!(said(folder, &["render", "none.jsonl"]).0, Some(0));
+    #[cfg(unix)]
+    for from in ["ok.scn", "out.jsonl"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+        let file = fs::File::open(at(from)).expect("it is there");
+        command.args(["render", "/dev/stdin"]).stdin(file);
+        let out = command.output().expect("the program runs");
+        assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{out:?}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_run_leaves_the_others_alone() {
     let folder = folder();
     let files = ["ok.scn", "bad.scn", "fails.scn", "none.scn", "ok.scn"];

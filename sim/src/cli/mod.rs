@@ -103,9 +103,10 @@ enum Command {
         #[command(flatten)]
         under: Under,
     },
-    /// Print a trace (.jsonl), or the trace of a scenario (.scn), one line per event.
+    /// Print a trace, or the trace of a scenario, one line per event.
     Render {
-        /// Trace or scenario; without it, the scenario that a sweep draws for `--seed`.
+        /// Trace or scenario, told apart by what is in it; without it, the scenario that a sweep
+        /// draws for `--seed`.
         #[arg(required_unless_present = "seed")]
         file: Option<PathBuf>,
         /// Where the faults of that seed go.

@@ -2,14 +2,14 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
 use sim::{
     Scenario,
     aim::Aim,
-    render, runner,
+    render, runner, scenario,
     trace::{self, Event},
 };
 
@@ -33,20 +33,33 @@ pub(super) fn read(file: Option<&Path>, aim: Aim, once: &Once) -> Result<Run, Er
         return run(format!("seed {seed}{}", aim.flag()), text, scenario, once);
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if path.extension().is_none_or(|e| e != "scn") {
+    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let mut file = BufReader::new(File::open(path).map_err(|e| at(&e))?);
+    let is_trace = path.extension().is_some_and(|e| e == "jsonl")
+        || begins_a_trace(file.fill_buf().map_err(|e| at(&e))?);
+    if is_trace {
         let flags = once.flags();
         if !flags.is_empty() {
-            let at = path.display();
-            return Err(format!("{at}: a trace is shown as it was written, not with{flags}"));
+            return Err(at(&format!("a trace is shown as it was written, not with{flags}")));
         }
-        return Ok(Run { name, text: None, events: events_of(path)? });
+        return Ok(Run { name, text: None, events: events_of(file, path)? });
     }
-    let mut scenario = show::read(path)?;
+    // Read once: what comes through a pipe is gone then.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| at(&e))?;
+    let text = scenario::decode(&bytes).map_err(|e| at(&e))?;
+    let mut scenario = Scenario::parse(text).map_err(|e| at(&e))?;
     let Some(seed) = once.seed else {
-        return run(name, show::text(path)?, scenario, once);
+        return run(name, text.to_owned(), scenario, once);
     };
     scenario.cluster.seed = seed;
     run(format!("{name}, seed {seed}"), scenario.to_string(), scenario, once)
+}
+
+/// The lines of a trace are objects of JSON. No scenario begins like that, whatever its file is
+/// called.
+fn begins_a_trace(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
 }
 
 fn run(name: String, text: String, scenario: Scenario, once: &Once) -> Result<Run, Error> {
@@ -56,12 +69,10 @@ fn run(name: String, text: String, scenario: Scenario, once: &Once) -> Result<Ru
     Ok(Run { name, text: Some(text), events: outcome.trace })
 }
 
-fn events_of(path: &Path) -> Result<Vec<Event>, Error> {
-    let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let file = File::open(path).map_err(|e| at(&e))?;
+fn events_of(file: impl BufRead, path: &Path) -> Result<Vec<Event>, Error> {
     let mut events = Vec::new();
-    for (i, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|e| at(&e))?;
+    for (i, line) in file.lines().enumerate() {
+        let line = line.map_err(|e| format!("{}: {e}", path.display()))?;
         let event = serde_json::from_str(&line)
             .map_err(|e| format!("{}, line {}: {e}", path.display(), i + 1))?;
         events.push(event);
