@@ -118,6 +118,18 @@ fn what_is_rendered_is_known_by_what_is_in_it() {
 }
 
 #[test]
+fn help_names_the_list_that_has_the_cases() {
+    let folder = folder();
+    let (_, help, _) = said(folder.path(), &["compare", "--help"]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("(`sim list --faults` names them)"), "{help}");
+    let (_, listed, _) = said(folder.path(), &["list", "--faults"]);
+    for (case, _) in sim::compare::CASES {
+        assert!(listed.contains(&format!("case {case} ")), "{case}: {listed}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_run_leaves_the_others_alone() {
     let folder = folder();
     let files = ["ok.scn", "bad.scn", "fails.scn", "none.scn", "ok.scn"];

@@ -148,7 +148,7 @@ enum Command {
         /// Cluster sizes.
         #[arg(long, value_delimiter = ',', default_value = "8,32,128")]
         sizes: Vec<u32>,
-        /// Cases; without any, all (`sim list` names them).
+        /// Cases; without any, all (`sim list --faults` names them).
         #[arg(long, value_delimiter = ',')]
         cases: Vec<String>,
         /// Of `quorate` and `memberlist`.
