@@ -152,6 +152,14 @@ fn a_file_that_cannot_be_run_leaves_the_others_alone() {
 }
 
 #[test]
+fn nothing_is_run_for_no_seed() {
+    let folder = folder();
+    let why = "invalid value '0' for '--seeds <SEEDS>'";
+    refuses(folder.path(), &["sweep", "--seeds", "0"], why);
+    refuses(folder.path(), &["compare", "--seeds", "0"], why);
+}
+
+#[test]
 fn a_budget_that_ended_the_shrinking_is_named() {
     let folder = folder();
     let shrink = |budget| {

@@ -67,7 +67,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         aim: Aim,
         /// How many seeds.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
         /// The first seed.
         #[arg(long, default_value_t = 0)]
@@ -158,7 +158,7 @@ enum Command {
         #[arg(long, value_name = "NAME=V1,V2")]
         set: Vec<String>,
         /// Seeds per case.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
         /// Threads; 0: one per processor.
         #[arg(long, default_value_t = 0)]
