@@ -130,6 +130,33 @@ fn help_names_the_list_that_has_the_cases() {
 }
 
 #[test]
+fn no_flag_is_passed_over() {
+    let folder = folder();
+    for (args, why) in [
+        (&["list", "--words", "--faults"][..], "cannot be used with"),
+        (&["list", "--words", "--seed", "4"], "cannot be used with"),
+        (&["list", "--faults", "--seed", "4"], "cannot be used with"),
+        (&["list", "--aim", "hostile"], "--seed <SEED>"),
+        (&["list", "--words", "--aim", "hostile"], "cannot be used with"),
+        (&["shrink", "fails.scn", "--aim", "hostile"], "cannot be used with"),
+        (&["shrink", "--aim", "hostile"], "required"),
+        (&["shrink"], "required"),
+        (&["render", "ok.scn", "--node", "99"], "ok.scn: there is no node 99 in this trace"),
+        (&["render", "ok.scn", "--node", "m2"], "invalid value 'm2'"),
+    ] {
+        refuses(folder.path(), args, why);
+    }
+    for args in [&["list"][..], &["list", "--seed", "4", "--aim", "hostile"], &["list", "--words"]]
+    {
+        assert_eq!(sim(folder.path(), args).status.code(), Some(0), "{args:?}");
+    }
+    let node = |n: &str| said(folder.path(), &["render", "ok.scn", "--node", n]);
+    assert_eq!(node("n2"), node("2"));
+    assert!(node("2").1.contains(" n2 ") && node("2").0 == Some(0));
+    assert_ne!(node("n2"), node("n3"));
+}
+
+#[test]
 fn a_file_that_cannot_be_run_leaves_the_others_alone() {
     let folder = folder();
     let files = ["ok.scn", "bad.scn", "fails.scn", "none.scn", "ok.scn"];

@@ -87,12 +87,13 @@ enum Command {
     /// Make a failing scenario small.
     Shrink {
         /// A scenario file.
+        #[arg(required_unless_present = "seed")]
         file: Option<PathBuf>,
         /// The scenario that a sweep draws for this seed.
         #[arg(long, conflicts_with = "file")]
         seed: Option<u64>,
         /// Where the faults of that seed go.
-        #[arg(long, value_enum, default_value_t)]
+        #[arg(long, value_enum, default_value_t, conflicts_with = "file")]
         aim: Aim,
         /// Write the result into this folder (default: the project's regressions).
         #[arg(long, value_name = "FOLDER")]
@@ -116,7 +117,7 @@ enum Command {
         #[arg(long, value_name = "SEQ")]
         causes_of: Option<u64>,
         /// Only events of this node.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = node)]
         node: Option<u32>,
         /// Write a page for the browser in place of lines.
         #[arg(long, value_name = "FILE", conflicts_with_all = ["causes_of", "node"])]
@@ -180,22 +181,27 @@ enum Command {
     /// List scenarios, or the words of the language, or what is drawn, or the scenario of a seed.
     List {
         /// The words of the language and the goals.
-        #[arg(long)]
+        #[arg(long, group = "what", conflicts_with = "aim")]
         words: bool,
         /// The fault kinds of sweeps and the cases of compare.
-        #[arg(long)]
+        #[arg(long, group = "what", conflicts_with = "aim")]
         faults: bool,
         /// The rules that `--plant` breaks.
         #[cfg(feature = "planted-bugs")]
-        #[arg(long)]
+        #[arg(long, group = "what", conflicts_with = "aim")]
         bugs: bool,
         /// The scenario that a sweep draws for this seed.
-        #[arg(long)]
+        #[arg(long, group = "what")]
         seed: Option<u64>,
         /// Where the faults of that seed go.
-        #[arg(long, value_enum, default_value_t)]
+        #[arg(long, value_enum, default_value_t, requires = "seed")]
         aim: Aim,
     },
+}
+
+/// `2` or, as scenarios and traces say it, `n2`.
+fn node(word: &str) -> Result<u32, std::num::ParseIntError> {
+    word.strip_prefix('n').unwrap_or(word).parse()
 }
 
 /// Something a command cannot work with; the text names the place.

@@ -83,6 +83,10 @@ fn events_of(file: impl BufRead, path: &Path) -> Result<Vec<Event>, Error> {
 /// Prints the events.
 pub(super) fn print(run: &Run, causes_of: Option<u64>, node: Option<u32>) -> Result<bool, Error> {
     let events = &run.events;
+    let is_about = |e: &Event, n: u32| e.node == n || e.to == Some(n);
+    if let Some(n) = node.filter(|n| !events.iter().any(|e| is_about(e, *n))) {
+        return Err(format!("{}: there is no node {n} in this trace", run.name));
+    }
     let chosen: Vec<&Event> = match causes_of {
         Some(seq) if !events.iter().any(|e| e.seq == seq) => {
             return Err(format!("{}: there is no event {seq} in this trace", run.name));
@@ -90,7 +94,7 @@ pub(super) fn print(run: &Run, causes_of: Option<u64>, node: Option<u32>) -> Res
         Some(seq) => trace::slice(events, seq),
         None => events.iter().collect(),
     };
-    let ours = |e: &&Event| node.is_none_or(|n| e.node == n || e.to == Some(n) || e.node == 0);
+    let ours = |e: &&Event| node.is_none_or(|n| is_about(e, n) || e.node == 0);
     print_lines(chosen.into_iter().filter(ours).map(trace::render))?;
     Ok(true)
 }
