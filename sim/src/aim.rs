@@ -64,8 +64,8 @@ impl Aim {
         }
     }
 
-    /// A sweep of so many seeds meets all goals that are required: of those that it met least often,
-    /// a hundred meet each but for one time in ten where servers form a quorum, else always.
+    /// A sweep of so many seeds meets all goals that are required. Where servers form a quorum, one
+    /// in ten of a hundred seeds misses one.
     pub const fn meets_all_within(self) -> u64 {
         match self {
             Self::Everything | Self::Hostile => 100,

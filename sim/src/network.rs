@@ -3,7 +3,7 @@
 //! Guarantee: a question about a link has the same answer however the rules came about; `heal`
 //! ends partitions, isolation and cuts and leaves settings alone.
 
-use crate::scenario::{Direction, LinkLine, LinkSettings, NodeSet, Rate, Time};
+use crate::scenario::{Direction, LinkLine, LinkSettings, MAX_GROUPS, NodeSet, Rate, Time};
 
 /// All settings of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,13 +167,14 @@ impl Network {
         p
     }
 
-    /// Groups from now on, in place of earlier ones. At most 64; more share the last.
+    /// Groups from now on, in place of earlier ones: at most [`crate::scenario::MAX_GROUPS`], more
+    /// would share the last.
     pub fn partition(&mut self, groups: &[NodeSet], highest: u32) {
         self.groups = vec![0; highest as usize + 1];
         for (g, set) in groups.iter().enumerate() {
             for n in set.numbers(highest) {
                 if let Some(bits) = self.groups.get_mut(n as usize) {
-                    *bits |= 1 << g.min(63);
+                    *bits |= 1 << g.min(MAX_GROUPS - 1);
                 }
             }
         }

@@ -75,7 +75,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Required goals that no run met; empty for a small sweep, which may miss the rarest by chance.
+    /// Required goals that no run met; empty for a small sweep, which may miss one by chance.
     pub fn missed(&self, aim: Aim) -> Vec<&'static str> {
         if self.runs < aim.meets_all_within() {
             return Vec::new();

@@ -53,7 +53,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
         /// Print every event.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "trace")]
         events: bool,
         /// What to run them on.
         #[arg(long, value_enum, default_value_t)]

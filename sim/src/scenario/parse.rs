@@ -74,8 +74,8 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
     let mut cluster = None;
     let mut lines: Vec<Line> = Vec::new();
     let mut places: Vec<usize> = Vec::new();
-    // The line of `keys`: nodes begin with one keyring, so a second line would mean nothing.
-    let mut keys = None;
+    // Lines of which a second one would mean nothing, or make the first mean nothing.
+    let mut once = [("keys", 0), ("cores", 0), ("queues", 0)];
     let mut number = 0;
     for raw in text.lines() {
         number += 1;
@@ -92,10 +92,13 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ParseError> {
         } else if lines.len() >= MAX_LINES {
             return Err(words.expected(&format!("at most {MAX_LINES} lines")));
         } else {
-            if words.peek() == "keys"
-                && let Some(first) = keys.replace(number)
-            {
-                return Err(words.expected(&format!("`keys` only once (line {first} has it)")));
+            if let Some((word, first)) = once.iter_mut().find(|x| x.0 == words.peek()) {
+                if *first > 0 {
+                    return Err(
+                        words.expected(&format!("`{word}` only once (line {first} has it)"))
+                    );
+                }
+                *first = number;
             }
             lines.push(line(&mut words)?);
             places.push(number);

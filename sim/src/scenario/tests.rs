@@ -235,11 +235,17 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
     let cluster = (9u32..20, 0u32..9, any::<bool>(), any::<u64>());
     (about, cluster, vec(line(), 0..30)).prop_map(
         |(about, (nodes, servers, expect, seed), mut lines)| {
-            let mut has_keys = false;
-            lines
-                .retain(|l| !matches!(l, Line::Keys(_)) || !std::mem::replace(&mut has_keys, true));
+            let mut had = Vec::new();
+            lines.retain(|l| {
+                let kind = std::mem::discriminant(l);
+                let once = matches!(l, Line::Keys(_) | Line::Cores(_) | Line::Queues(_));
+                let again = once && had.contains(&kind);
+                had.push(kind);
+                !again
+            });
             let saturates = |l: &Line| matches!(l, Line::At(_, Action::Saturate { .. }));
-            if lines.iter().any(saturates) {
+            let shares = |l: &Line| matches!(l, Line::Cores(_));
+            if lines.iter().any(saturates) && !lines.iter().any(shares) {
                 lines.push(Line::Cores(2));
             }
             let about = about.iter().map(|l| l.trim().to_owned()).collect();
@@ -379,6 +385,10 @@ fn every_node_begins_with_one_keyring() {
         error("# about\ncluster 3\nkeys k1\n\nat 1s heal\nkeys k2\n"),
         "line 6, column 1: expected `keys` only once (line 3 has it), found `keys`"
     );
+    for word in ["cores 2", "queues 4"] {
+        let error = error(&format!("cluster 3\n{word}\n{word}\n"));
+        assert!(error.starts_with("line 3, column 1: expected `"), "{error}");
+    }
     // Those of a start are another matter.
     let started = "cluster 3\nkeys k1\nat 1s restart n1 keys k2\nat 2s restart n2 keys k2 k1\n";
     assert!(Scenario::parse(started).is_ok());

@@ -234,13 +234,9 @@ fn a_silent_host_is_played_back_as_well() {
 #[test]
 fn bandwidth_holds_for_streams_too() {
     let arrives = |net: &str| {
-        let o = run_text(
-            &format!(
-                "cluster 30 seed 1\nNET\nat 0s join n1..n29 via n1\nat 60s join \
-             n30 via n1\nat 90s heal\n"
-            )
-            .replace("NET", net),
-        );
+        let text = "cluster 30 seed 1\nNET\nat 0s join n1..n29 via n1\n\
+                    at 60s join n30 via n1\nat 90s heal\n";
+        let o = run_text(&text.replace("NET", net));
         let data = o.trace.iter().filter(|e| e.event == "data" && e.node == 30);
         data.filter(|e| e.bytes > 500).map(|e| e.t).next()
     };
