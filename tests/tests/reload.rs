@@ -28,6 +28,15 @@ fn changed_metadata_reaches_everybody() {
     eventually("the new rack", SOON, || count("r2") == 1 && count("r1") == 0);
     two.line("a restart is needed for: domain", SOON);
 
+    let reloads = || two.process.lines_with("Configuration reload triggered").len();
+    write(&lab, r#"{"node_meta": {"rack": "r2"}, "log_level": "warn"}"#);
+    assert_eq!(two.run(&["reload"]).code, Some(0));
+    two.line("log_level changes: Warn", SOON);
+    write(&lab, r#"{"node_meta": {"rack": "r2"}}"#);
+    assert_eq!(two.run(&["reload"]).code, Some(0));
+    two.line("log_level changes: Info", SOON);
+    assert_eq!(reloads(), 2, "the third was told although it was not to be:\n{}", two.tail());
+
     write(&lab, r#"{"node_meta": {"rack": "#);
     let out = two.run(&["reload"]);
     assert_eq!(out.code, Some(1), "{out:?}");

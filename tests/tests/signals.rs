@@ -50,6 +50,16 @@ fn second_server(spec: Spec) -> Spec {
 }
 
 #[test]
+fn metrics_are_told_on_sigusr1() {
+    let Some(lab) = lab!() else { return };
+    let (one, mut two) = pair(&lab, |s| s);
+    two.process.signal(rustix::process::Signal::USR1);
+    let line = two.line("metrics (all of them: GET /v1/agent/metrics): ", SOON);
+    assert!(line.text.contains(" streams="), "{}", line.text);
+    one.sees(&[("agent-one", "alive"), ("agent-two", "alive")], SOON);
+}
+
+#[test]
 fn a_client_leaves_on_both() {
     let Some(lab) = lab!() else { return };
     assert_eq!(after(&lab, |s| s, Ask::Terminate), ("left", Some(0)));
@@ -190,7 +200,9 @@ fn log_files_and_json_have_the_same_lines() {
     let text = std::fs::read_to_string(&path).expect("the log file");
     for line in text.lines() {
         let json: serde_json::Value = serde_json::from_str(line).expect("an object per line");
-        assert!(json["message"].is_string() && json["level"].is_string(), "{line}");
+        assert!(json["@message"].is_string() && json["@module"] == "agent", "{line}");
+        assert!(["info", "warn"].map(Into::into).contains(&json["@level"]), "{line}");
+        assert!(json["@timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{line}");
     }
     assert!(text.contains("member alive: agent-one 127.0.0.10:8301"), "{text}");
     assert!(text.contains("member left: agent-one"), "{text}");

@@ -12,12 +12,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
 use tracing_subscriber::{
+    Registry,
     filter::Targets,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer, time::FormatTime},
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -31,12 +37,14 @@ const OWN: [&str; 3] = ["quorate", "net_tokio", "quorate_core"];
 pub(super) struct Sink {
     path: Option<PathBuf>,
     file: Arc<Mutex<Option<File>>>,
+    /// What is let through, once the log has started.
+    filter: Option<reload::Handle<Targets, Registry>>,
 }
 
 impl Sink {
     fn open(path: Option<PathBuf>) -> io::Result<Self> {
         let path = path.map(|p| if p.is_dir() { p.join("quorate.log") } else { p });
-        let sink = Self { path, file: Arc::default() };
+        let sink = Self { path, file: Arc::default(), filter: None };
         sink.reopen()?;
         Ok(sink)
     }
@@ -50,6 +58,16 @@ impl Sink {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         Ok(true)
+    }
+}
+
+impl Sink {
+    /// From now on.
+    pub(super) fn set_level(&self, level: LogLevel) {
+        if let Some(handle) = &self.filter {
+            // It fails only when the log is gone.
+            let _ = handle.reload(filter(level));
+        }
     }
 }
 
@@ -82,16 +100,12 @@ impl<'a> MakeWriter<'a> for Sink {
 /// # Errors
 /// The log file cannot be opened.
 pub(super) fn init(plan: &LogPlan) -> io::Result<Sink> {
-    let sink = Sink::open(plan.file.clone())?;
-    let filter = filter(plan.level);
+    let (filter, handle) = reload::Layer::new(filter(plan.level));
+    let sink = Sink { filter: Some(handle), ..Sink::open(plan.file.clone())? };
     let registry = tracing_subscriber::registry().with(filter);
     // A second start in one process keeps the first subscriber.
     let _ = if plan.json {
-        let layer = tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_timer(Utc)
-            .with_writer(sink.clone());
+        let layer = tracing_subscriber::fmt::layer().event_format(Json).with_writer(sink.clone());
         registry.with(layer).try_init()
     } else {
         let layer = tracing_subscriber::fmt::layer()
@@ -174,6 +188,47 @@ where
         write!(w, " {level} {}: ", source(meta.target()))?;
         ctx.field_format().format_fields(w.by_ref(), event)?;
         writeln!(w)
+    }
+}
+
+/// The form for machines: the fields of hclog, which Consul's log has.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut w: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let meta = event.metadata();
+        let level = meta.level().as_str().to_ascii_lowercase();
+        let mut at = String::new();
+        Utc.format_time(&mut Writer::new(&mut at))?;
+        let mut fields = Fields(serde_json::Map::new());
+        fields.0.insert("@level".into(), level.into());
+        fields.0.insert("@module".into(), source(meta.target()).into());
+        fields.0.insert("@timestamp".into(), at.into());
+        event.record(&mut fields);
+        writeln!(w, "{}", serde_json::Value::Object(fields.0))
+    }
+}
+
+/// The fields of an event, its message as `@message`.
+struct Fields(serde_json::Map<String, serde_json::Value>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let name = if field.name() == "message" { "@message" } else { field.name() };
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     cli::{
         self,
         parse::Parsed,
-        table::{Takes, UNTIL_STDIN_ENDS},
+        table::{Takes, UNTIL_STDIN_ENDS, WITHOUT_EFFECT},
     },
     config::{
         ConfigError,
@@ -110,6 +110,11 @@ fn plan(p: &Parsed, host: &Host) -> Result<Plan, ConfigError> {
         // Scripts that still name it must start, and their owners must know.
         plan.warnings.push(ATLAS_IS_GONE.to_owned());
     }
+    let idle = WITHOUT_EFFECT.iter().filter(|f| p.has(f.name));
+    let idle: Vec<String> = idle.map(|f| format!("-{}", f.name)).collect();
+    if !idle.is_empty() {
+        plan.warnings.push(format!("accepted, but without effect here: {}", idle.join(", ")));
+    }
     Ok(plan)
 }
 
@@ -168,6 +173,18 @@ mod tests {
     fn the_atlas_flags_start_an_agent_that_says_what_became_of_atlas() {
         let line = "-data-dir=/d -atlas-join -atlas=me/infrastructure -atlas-token=x";
         assert_eq!(planned(line).unwrap().warnings, [ATLAS_IS_GONE]);
+    }
+
+    #[test]
+    fn flags_without_effect_start_an_agent_that_says_so() {
+        let line =
+            "-data-dir=/d -advertise-wan 10.0.0.9 -retry-join-wan=a -retry-join-wan=b -syslog";
+        let said = "accepted, but without effect here: -advertise-wan, -retry-join-wan, -syslog";
+        assert_eq!(planned(line).unwrap().warnings, [said]);
+        for kept_out in ["serf-lan-allowed-cidrs", "allow-write-http-from"] {
+            let words = [format!("-{kept_out}=10.0.0.0/8")];
+            assert!(parse(find("agent").unwrap(), &words).is_err(), "{kept_out}");
+        }
     }
 
     #[test]

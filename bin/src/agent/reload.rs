@@ -23,8 +23,9 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the configuration and puts in force what can be: the metadata of the node, and the log
-    /// file, which is opened anew. Everything else stays, and is named if it differs.
+    /// Reads the configuration and puts in force what can be: the metadata of the node, the level
+    /// of the log, and its file, which is opened anew. Everything else stays, and is named if it
+    /// differs.
     ///
     /// # Errors
     /// What is wrong with the configuration; nothing has changed then but the log file.
@@ -46,11 +47,35 @@ impl Reloader {
             self.plan.meta.clone_from(&new.meta);
             info!("node_meta is published as it is now");
         }
+        if new.log.level != self.plan.log.level {
+            // Said before or after, whichever lets it through.
+            let tell = || info!("log_level changes: {:?}", new.log.level);
+            let is_quieter = new.log.level > self.plan.log.level;
+            if is_quieter {
+                tell();
+            }
+            self.sink.set_level(new.log.level);
+            if !is_quieter {
+                tell();
+            }
+            self.plan.log.level = new.log.level;
+        }
         match needs_restart(&self.plan, &new)[..] {
             [] => {}
             ref keys => warn!("a restart is needed for: {}", keys.join(", ")),
         }
         Ok(())
+    }
+}
+
+impl Reloader {
+    /// SIGUSR1: the counters that are not zero go to the log, as Consul's go to standard error.
+    pub(super) async fn tell_metrics(&self) {
+        let Some(handle) = &self.handle else { return };
+        let Some(stats) = handle.stats().await else { return };
+        let counted = stats.iter().filter(|(_, n)| *n > 0);
+        let all: Vec<String> = counted.map(|(name, n)| format!("{name}={n}")).collect();
+        info!("metrics (all of them: GET /v1/agent/metrics): {}", all.join(" "));
     }
 }
 
@@ -94,7 +119,8 @@ fn needs_restart(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("protocol", old.protocol != new.protocol),
         ("reconnect_timeout", old.reconnect_timeout != new.reconnect_timeout),
         ("leave_on_terminate, skip_leave_on_interrupt", old.leave_on != new.leave_on),
-        ("log_level, log_json, log_file", old.log != new.log),
+        ("log_json", old.log.json != new.log.json),
+        ("log_file", old.log.file != new.log.file),
         ("pid_file", old.pid_file != new.pid_file),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -39,6 +39,8 @@ enum Ask {
     Terminate,
     /// SIGHUP, or a request.
     Reload,
+    /// SIGUSR1.
+    Metrics,
     /// Standard input ended, in a child of `demo`.
     StdinEnded,
 }
@@ -47,6 +49,7 @@ enum Ask {
 struct Asks {
     ends: Ends,
     hangup: Signal,
+    metrics: Signal,
     /// Requests to reload.
     reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the outcome of the one that came last.
@@ -88,13 +91,15 @@ impl Asks {
             stdin: until_stdin_ends.then(watch_stdin),
         };
         let hangup = signal(SignalKind::hangup())?;
-        Ok((Self { ends, hangup, reloads, waiting: None }, sender))
+        let metrics = signal(SignalKind::user_defined1())?;
+        Ok((Self { ends, hangup, metrics, reloads, waiting: None }, sender))
     }
 
     async fn next(&mut self) -> Ask {
         tokio::select! {
             end = self.ends.next() => end,
             _ = self.hangup.recv() => Ask::Reload,
+            _ = self.metrics.recv() => Ask::Metrics,
             Some(waiting) = self.reloads.recv() => {
                 self.waiting = Some(waiting);
                 Ask::Reload
@@ -115,6 +120,7 @@ impl Asks {
                         let _ = waiting.send(done);
                     }
                 }
+                Ask::Metrics => reloader.tell_metrics().await,
                 end => return end,
             }
         }
@@ -179,7 +185,7 @@ fn leaves(ask: Ask, on: LeaveOn) -> bool {
     match ask {
         Ask::Interrupt => on.interrupt,
         Ask::Terminate => on.terminate,
-        Ask::Reload | Ask::StdinEnded => false,
+        Ask::Reload | Ask::Metrics | Ask::StdinEnded => false,
     }
 }
 
@@ -212,7 +218,7 @@ async fn leave(mut agent: Agent, mut asks: Asks, reloader: &mut Reloader) -> Exi
 /// Closes sockets and disk, so that requests under way (a `leave` by command) get their answer.
 /// A signal cuts it short.
 async fn close(agent: Agent, mut asks: Asks) {
-    let cut_short = async { while asks.next().await == Ask::Reload {} };
+    let cut_short = async { while matches!(asks.next().await, Ask::Reload | Ask::Metrics) {} };
     tokio::select! {
         biased;
         closed = timeout(SHUTDOWN_TIMEOUT, agent.shutdown()) => {

@@ -282,6 +282,30 @@ const AGENT_PROCESS: &[Flag] = &[
     switch(UNTIL_STDIN_ENDS, ""),
 ];
 
+/// Of Consul's, and without a meaning here: scripts that have them must start. Those that would
+/// keep somebody out are not among them, for whoever gives them relies on it.
+pub(crate) const WITHOUT_EFFECT: &[Flag] = &[
+    one("advertise-wan", "address", ""),
+    one("serf-wan-bind", "address", ""),
+    one("serf-wan-port", "port", ""),
+    many("join-wan", "address", ""),
+    many("retry-join-wan", "address", ""),
+    one("retry-interval-wan", "duration", ""),
+    one("retry-max-wan", "count", ""),
+    one("https-port", "port", ""),
+    one("grpc-port", "port", ""),
+    one("log-rotate-bytes", "bytes", ""),
+    one("log-rotate-duration", "duration", ""),
+    one("log-rotate-max-files", "count", ""),
+    switch("syslog", ""),
+    one("ui-dir", "dir", ""),
+    one("ui-content-path", "path", ""),
+    switch("disable-host-node-id", ""),
+    one("raft-protocol", "version", ""),
+    one("default-query-time", "duration", ""),
+    one("max-query-time", "duration", ""),
+];
+
 const MEMBERS: &[Flag] = &[
     switch("detailed", "Show all tags, and who is degraded."),
     one("status", "regexp", "Only members whose status matches; exit code 2 if none does."),
@@ -316,7 +340,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
         action: Action::Agent,
         operands: Operands::None,
         about: "Run an agent",
-        flags: &[AGENT_ROLE, AGENT_NODE, AGENT_NETWORK, AGENT_JOIN, AGENT_PROCESS],
+        flags: &[AGENT_ROLE, AGENT_NODE, AGENT_NETWORK, AGENT_JOIN, AGENT_PROCESS, WITHOUT_EFFECT],
     },
     Spec {
         name: "completion",

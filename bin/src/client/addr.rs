@@ -1,4 +1,4 @@
-//! Where an agent's HTTP is: `host:port`, `http://host:port`, `[::1]:8500`.
+//! Where an agent's HTTP is: `host:port`, `http://host:port`, `[::1]:8500`, `:8500` on this host.
 
 /// The HTTP port where none is given.
 const DEFAULT_PORT: u16 = 8500;
@@ -31,7 +31,7 @@ impl Endpoint {
     pub(crate) fn parse(text: &str) -> Result<Self, EndpointError> {
         let wrong = || EndpointError::Form(text.to_owned());
         let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err(EndpointError::Scheme(text.to_owned())),
             None => text,
         };
@@ -52,6 +52,7 @@ impl Endpoint {
             None if rest.matches(':').count() > 1 => (rest, None),
             None => rest.split_once(':').map_or((rest, None), |(h, p)| (h, Some(p))),
         };
+        let host = if rest.starts_with(':') && port.is_some() { "localhost" } else { host };
         let port = port.map_or(Ok(DEFAULT_PORT), str::parse).map_err(|_| wrong())?;
         let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@[]".contains(c);
         if host.is_empty() || port == 0 || host.chars().any(odd) {
@@ -84,11 +85,13 @@ mod tests {
             ("[::1]:8501", "[::1]:8501"),
             ("http://[fe80::1]", "[fe80::1]:8500"),
             ("::1", "[::1]:8500"),
+            (":8501", "localhost:8501"),
+            ("HTTP://a", "a:8500"),
         ] {
             assert_eq!(Endpoint::parse(text).map(|e| e.authority()), Ok(want.to_owned()), "{text}");
         }
         for text in
-            ["", "http://", ":8500", "a:b", "a:0", "a:70000", "[::1", "[::1]x", "a b", "a/b"]
+            ["", "http://", ":", "[]:8500", "a:b", "a:0", "a:70000", "[::1", "[::1]x", "a b", "a/b"]
         {
             assert_eq!(Endpoint::parse(text), Err(EndpointError::Form(text.into())), "{text}");
         }

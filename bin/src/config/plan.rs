@@ -29,7 +29,7 @@ pub(crate) enum Mode {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LogLevel {
     /// Everything, of libraries too.
     Trace,
@@ -241,8 +241,8 @@ fn node_name(s: &Settings, host: &Host, warnings: &mut Vec<String>) -> Result<Na
     let dns_able = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !dns_able {
         warnings.push(format!(
-            "node name '{name}' cannot be looked up by DNS: only up to 63 letters, digits and \
-             dashes can"
+            "node name '{name}' is no valid host name, so some programs and resolvers will not \
+             look it up: use up to 63 letters, digits and dashes"
         ));
     }
     Ok(parsed)

@@ -87,7 +87,8 @@ impl Settings {
         if path.is_dir() { self.add_folder(path) } else { self.add_file(path) }
     }
 
-    /// Adds the files of a folder; those that are neither `.json` nor `.hcl` are left alone.
+    /// Adds the files of a folder; those that are neither `.json` nor `.hcl` are left alone, and so
+    /// are pipes and the like, which need not end.
     ///
     /// # Errors
     /// As [`Settings::add_path`].
@@ -97,7 +98,8 @@ impl Settings {
         for entry in fs::read_dir(dir).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let wanted = path.extension().is_some_and(|e| e == "json" || e == "hcl");
-            if wanted && !path.is_dir() {
+            let is_other = path.metadata().is_ok_and(|m| !m.is_file());
+            if wanted && !is_other {
                 files.push(path);
             }
         }

@@ -88,6 +88,7 @@ impl Api {
         let (resource, raw) = match find(path) {
             Target::Found(resource, raw) => (resource, raw),
             Target::Incomplete(name) => return Err(ApiError::MissingParameter(name.to_owned())),
+            Target::Elsewhere => return Err(ApiError::Elsewhere(path.to_owned())),
             Target::Unknown => return Ok(Reply::empty(StatusCode::NOT_FOUND)),
         };
         let allow = Some(resource.allow);

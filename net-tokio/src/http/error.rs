@@ -69,6 +69,9 @@ pub enum ApiError {
         /// What there is.
         known: String,
     },
+    /// A path of Consul's that leads nowhere here.
+    #[error("'{0}' is not available: this agent has members, nodes, events and coordinates only")]
+    Elsewhere(String),
     /// The method has no handler at this path.
     #[error("method {0} not allowed")]
     Method(String),
@@ -115,6 +118,7 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Elsewhere(_) => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTooLarge(_) | Self::Event(CommandError::EventTooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }

@@ -141,6 +141,57 @@ routes! {
         "the addresses of the voters, once they are final";
 }
 
+/// Where Consul has something that is not here, or not yet: a client must not take this for an
+/// answer, as it does with 404.
+const ELSEWHERE: &[&str] = &[
+    "/v1/acl",
+    "/v1/agent/check",
+    "/v1/agent/checks",
+    "/v1/agent/connect",
+    "/v1/agent/health/service",
+    "/v1/agent/maintenance",
+    "/v1/agent/monitor",
+    "/v1/agent/service",
+    "/v1/agent/services",
+    "/v1/agent/token",
+    "/v1/catalog/connect",
+    "/v1/catalog/deregister",
+    "/v1/catalog/gateway-services",
+    "/v1/catalog/node-services",
+    "/v1/catalog/register",
+    "/v1/catalog/service",
+    "/v1/catalog/services",
+    "/v1/config",
+    "/v1/connect",
+    "/v1/coordinate/datacenters",
+    "/v1/coordinate/update",
+    "/v1/discovery-chain",
+    "/v1/health/checks",
+    "/v1/health/connect",
+    "/v1/health/ingress",
+    "/v1/health/service",
+    "/v1/internal",
+    "/v1/kv",
+    "/v1/namespace",
+    "/v1/namespaces",
+    "/v1/operator/area",
+    "/v1/operator/autopilot",
+    "/v1/operator/license",
+    "/v1/operator/raft",
+    "/v1/operator/segment",
+    "/v1/query",
+    "/v1/session",
+    "/v1/snapshot",
+    "/v1/txn",
+];
+
+/// Has Consul something at this path or below one of those?
+fn is_elsewhere(path: &str) -> bool {
+    ELSEWHERE.iter().any(|known| {
+        path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// The routes of one path, with the value of its `Allow` header.
 #[derive(Debug)]
 pub(crate) struct Resource {
@@ -162,6 +213,8 @@ pub(crate) enum Target<'p> {
     Found(&'static Resource, &'p str),
     /// Its variable part is empty: the name of it.
     Incomplete(&'static str),
+    /// To what Consul has and this agent has not.
+    Elsewhere,
     /// Nowhere.
     Unknown,
 }
@@ -195,6 +248,9 @@ pub(crate) fn find(path: &str) -> Target<'_> {
     if let Ok(found) = router.at(path) {
         let param = found.params.iter().next().map_or("", |(_, v)| v);
         return Target::Found(found.value, param);
+    }
+    if is_elsewhere(path) {
+        return Target::Elsewhere;
     }
     if !path.ends_with('/') {
         return Target::Unknown;

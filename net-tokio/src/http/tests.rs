@@ -374,6 +374,13 @@ async fn the_table_routes() {
     for path in ["/nope", "/v1", "/v1/agent", "/v1/agent/members/", "/v1/catalog/node/a/b"] {
         assert_eq!(rig.code(Method::GET, path).await, (404, String::new()), "{path}");
     }
+    for path in ["/v1/kv/a/b", "/v1/kv", "/v1/agent/services", "/v1/health/service/web", "/v1/txn"]
+    {
+        let (code, text) = rig.code(Method::PUT, path).await;
+        let said = format!("'{path}' is not available: ");
+        assert!(code == 501 && text.starts_with(&said), "{path}: {code} {text}");
+    }
+    assert_eq!(rig.code(Method::GET, "/v1/kvs").await.0, 404);
     let missing = rig.code(Method::GET, "/v1/catalog/node/").await;
     assert_eq!(missing, (400, "Missing node at the end of the path".to_owned()));
     for (method, path, allow) in [

@@ -170,5 +170,5 @@ fn names_and_numbers_are_brought_into_form() {
     assert!(p.node_id.is_some());
     assert_eq!(p.warnings.len(), 2, "{:?}", p.warnings);
     assert!(p.warnings[0].contains("even number"), "{:?}", p.warnings);
-    assert!(p.warnings[1].contains("'a_b' cannot be looked up"), "{:?}", p.warnings);
+    assert!(p.warnings[1].contains("'a_b' is no valid host name"), "{:?}", p.warnings);
 }
