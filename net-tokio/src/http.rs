@@ -28,6 +28,7 @@ mod router;
 mod server;
 #[cfg(test)]
 mod server_tests;
+mod service;
 #[cfg(test)]
 mod tests;
 

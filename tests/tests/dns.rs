@@ -181,11 +181,15 @@ fn sizes_of_answers() {
 }
 
 #[test]
-fn names_that_dns_cannot_carry_are_told_at_the_start() {
+fn names_that_are_no_host_names_are_told_at_the_start() {
     let Some(lab) = lab!() else { return };
     let agent = lab.agent("under_score", "127.0.0.10").start();
     let line = agent.line("'under_score'", SOON);
-    assert!(line.text.contains("[WARN]") && line.text.contains("DNS"), "{}", line.text);
+    assert!(
+        line.text.contains("[WARN]") && line.text.contains("no valid host name"),
+        "{}",
+        line.text
+    );
     let plain = lab.agent("agent-two", "127.0.0.11").start();
     assert!(plain.process.lines_with("[WARN]").is_empty(), "{}", plain.tail());
 }

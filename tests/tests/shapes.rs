@@ -418,3 +418,21 @@ fn blocking_queries_wait_for_a_change() {
     let ahead = one.get("/v1/catalog/nodes?index=999999999&wait=50s");
     assert!(start.elapsed() < SOON && ahead.index() < 999_999_999);
 }
+
+#[test]
+fn a_dead_server_is_left_out_of_those_that_pass() {
+    let Some(lab) = lab!() else { return };
+    let one = lab.agent("agent-one", "127.0.0.10").server().start();
+    let two = lab.agent("agent-two", "127.0.0.11").arg("-server").arg("-join=127.0.0.10");
+    let mut two = two.start();
+    one.sees(&[("agent-one", "alive"), ("agent-two", "alive")], SOON);
+    let counts = || {
+        ["catalog/service/consul", "health/service/consul", "health/service/consul?passing"]
+            .map(|path| one.get(&format!("/v1/{path}")).json().as_array().map_or(0, Vec::len))
+    };
+    assert_eq!(counts(), [2, 2, 2]);
+    two.kill();
+    one.sees(&[("agent-one", "alive"), ("agent-two", "failed")], SOON);
+    assert_eq!(counts(), [2, 2, 1]);
+    assert_eq!(one.get("/v1/catalog/services").json(), serde_json::json!({"consul": []}));
+}

@@ -27,20 +27,20 @@ impl Serialize for MetaJson<'_> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct NodeJson<'a> {
+pub(super) struct NodeJson<'a> {
     #[serde(rename = "ID")]
-    id: String,
-    node: &'a str,
-    address: String,
-    datacenter: &'a str,
-    tagged_addresses: BTreeMap<&'static str, String>,
-    meta: MetaJson<'a>,
+    pub(super) id: String,
+    pub(super) node: &'a str,
+    pub(super) address: String,
+    pub(super) datacenter: &'a str,
+    pub(super) tagged_addresses: BTreeMap<&'static str, String>,
+    pub(super) meta: MetaJson<'a>,
     create_index: u64,
     modify_index: u64,
 }
 
 impl<'a> NodeJson<'a> {
-    fn new(view: &'a View, m: &'a Member) -> Self {
+    pub(super) fn new(view: &'a View, m: &'a Member) -> Self {
         let ip = m.record.addr.ip();
         let keys = if ip.is_ipv4() {
             ["lan", "lan_ipv4", "wan", "wan_ipv4"]
@@ -62,41 +62,46 @@ impl<'a> NodeJson<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Weights {
+pub(super) struct Weights {
     passing: u8,
     warning: u8,
 }
 
 #[derive(Debug, Serialize)]
-struct NoFields {}
+pub(super) struct NoFields {}
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Proxy {
+pub(super) struct Proxy {
     mesh_gateway: NoFields,
     expose: NoFields,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct ServiceJson {
+pub(super) struct ServiceJson {
     #[serde(rename = "ID")]
-    id: &'static str,
-    service: &'static str,
-    tags: [&'static str; 0],
-    address: &'static str,
-    meta: BTreeMap<&'static str, String>,
-    port: u16,
-    weights: Weights,
-    enable_tag_override: bool,
-    proxy: Proxy,
-    connect: NoFields,
-    create_index: u64,
-    modify_index: u64,
+    pub(super) id: &'static str,
+    pub(super) service: &'static str,
+    pub(super) tags: [&'static str; 0],
+    pub(super) address: &'static str,
+    pub(super) meta: BTreeMap<&'static str, String>,
+    pub(super) port: u16,
+    pub(super) weights: Weights,
+    pub(super) enable_tag_override: bool,
+    pub(super) proxy: Proxy,
+    pub(super) connect: NoFields,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
 }
 
 impl ServiceJson {
-    /// The service that servers offer.
+    /// The service that servers offer; a client offers none.
+    pub(super) fn of(m: &Member) -> Option<Self> {
+        let Role::Server { port, .. } = m.record.role else { return None };
+        Some(Self::server(m, port))
+    }
+
     fn server(m: &Member, port: u16) -> Self {
         Self {
             id: SERVER_SERVICE,
@@ -137,23 +142,23 @@ pub(crate) fn datacenters(view: &View, _: &AgentInfo, call: &Call<'_>) -> Reply 
     Reply::json(&[view.label.as_str()], call.layout())
 }
 
-/// `GET /v1/catalog/nodes`.
-pub(crate) fn nodes(view: &View, _: &AgentInfo, call: &Call<'_>) -> Reply {
+/// Those with the metadata of every `?node-meta=k:v`.
+pub(super) fn with_meta<'a>(view: &'a View, call: &Call<'_>) -> impl Iterator<Item = &'a Member> {
     let wanted: Vec<(&str, &str)> =
         call.query.all("node-meta").map(|v| v.split_once(':').unwrap_or((v, ""))).collect();
-    let matches = |m: &Member| wanted.iter().all(|(k, v)| m.record.meta.get(k) == Some(*v));
-    let nodes: Vec<_> =
-        registered(view).filter(|m| matches(m)).map(|m| NodeJson::new(view, m)).collect();
+    registered(view).filter(move |m| wanted.iter().all(|(k, v)| m.record.meta.get(k) == Some(*v)))
+}
+
+/// `GET /v1/catalog/nodes`.
+pub(crate) fn nodes(view: &View, _: &AgentInfo, call: &Call<'_>) -> Reply {
+    let nodes: Vec<_> = with_meta(view, call).map(|m| NodeJson::new(view, m)).collect();
     Reply::json(&nodes, call.layout())
 }
 
 /// `GET /v1/catalog/node/NAME`.
 pub(crate) fn node(view: &View, _: &AgentInfo, call: &Call<'_>) -> Reply {
     let found = registered_by_name(view, call.param).map(|m| {
-        let mut services = BTreeMap::new();
-        if let Role::Server { port, .. } = m.record.role {
-            services.insert(SERVER_SERVICE, ServiceJson::server(m, port));
-        }
+        let services = ServiceJson::of(m).map(|s| (SERVER_SERVICE, s)).into_iter().collect();
         NodeServices { node: NodeJson::new(view, m), services }
     });
     Reply::json(&found, call.layout())

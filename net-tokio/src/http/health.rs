@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     http::{
-        catalog::{registered, registered_by_name},
+        catalog::{NoFields, registered, registered_by_name},
         error::ApiError,
         reply::Reply,
         router::Call,
@@ -17,16 +17,13 @@ const STATES: [&str; 3] = ["passing", "warning", "critical"];
 const ANY: &str = "any";
 
 #[derive(Debug, Serialize)]
-struct NoFields {}
-
-#[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct CheckJson<'a> {
+pub(super) struct CheckJson<'a> {
     node: &'a str,
     #[serde(rename = "CheckID")]
     check_id: &'static str,
     name: &'static str,
-    status: &'static str,
+    pub(super) status: &'static str,
     notes: &'static str,
     output: &'static str,
     #[serde(rename = "ServiceID")]
@@ -41,7 +38,7 @@ struct CheckJson<'a> {
 
 impl<'a> CheckJson<'a> {
     /// Passing while the member is held to be alive (a mere suspicion included).
-    fn serf_health(m: &'a Member) -> Self {
+    pub(super) fn serf_health(m: &'a Member) -> Self {
         let (status, output) = match m.status {
             Status::Alive | Status::Leaving => ("passing", "Agent alive and reachable"),
             Status::Failed | Status::Left => ("critical", "Agent not live or unreachable"),

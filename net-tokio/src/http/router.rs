@@ -11,6 +11,7 @@ use crate::{
         keyring::Verb,
         query::{Plus, Query, percent_decode},
         reply::{Layout, Reply},
+        service,
     },
     view::{AgentInfo, View},
 };
@@ -116,6 +117,9 @@ routes! {
     GET "/v1/catalog/nodes" Handler::Blocking(catalog::nodes),
         "members that have not left; `?node-meta=k:v`";
     GET "/v1/catalog/node/{node}" Handler::Blocking(catalog::node), "one member, its services";
+    GET "/v1/catalog/services" Handler::Blocking(service::names), "the services; there is `consul`";
+    GET "/v1/catalog/service/{service}" Handler::Blocking(service::nodes),
+        "who offers a service: the servers offer `consul`";
     PUT "/v1/event/fire/{name}" Handler::Action(Action::Fire),
         "tell all members, the body is the payload; `?node=&service=&tag=` are patterns";
     GET "/v1/event/list" Handler::Action(Action::Events),
@@ -124,6 +128,10 @@ routes! {
         "network coordinates of the members that this agent heard";
     GET "/v1/coordinate/node/{node}" Handler::Action(Action::Coordinates), "that of one member";
     GET "/v1/health/node/{node}" Handler::Blocking(health::node), "the checks of a member";
+    GET "/v1/health/service/{service}" Handler::Blocking(service::health),
+        "who offers a service, with the check of the member; `?passing`";
+    GET "/v1/health/checks/{service}" Handler::Blocking(service::checks),
+        "the checks of a service: none";
     GET "/v1/health/state/{state}" Handler::Blocking(health::state),
         "the checks in a state: any, passing, warning, critical";
     GET "/v1/operator/bootstrap" Handler::Plain(bootstrap::status),
@@ -159,17 +167,13 @@ const ELSEWHERE: &[&str] = &[
     "/v1/catalog/gateway-services",
     "/v1/catalog/node-services",
     "/v1/catalog/register",
-    "/v1/catalog/service",
-    "/v1/catalog/services",
     "/v1/config",
     "/v1/connect",
     "/v1/coordinate/datacenters",
     "/v1/coordinate/update",
     "/v1/discovery-chain",
-    "/v1/health/checks",
     "/v1/health/connect",
     "/v1/health/ingress",
-    "/v1/health/service",
     "/v1/internal",
     "/v1/kv",
     "/v1/namespace",

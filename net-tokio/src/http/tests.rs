@@ -236,6 +236,43 @@ async fn catalog_has_who_has_not_left() {
 }
 
 #[tokio::test]
+async fn servers_offer_the_one_service() {
+    let rig = rig();
+    assert_eq!(rig.get("/v1/catalog/services").await, r#"{"consul":[]}"#);
+    let json = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let one = json(rig.get("/v1/catalog/node/agent-one").await);
+    let (node, service) = (&one["Node"], &one["Services"]["consul"]);
+    let offers = json(rig.get("/v1/catalog/service/consul").await);
+    let [offer] = &offers.as_array().unwrap()[..] else { panic!("{offers}") };
+    for field in ["ID", "Node", "Address", "Datacenter", "TaggedAddresses"] {
+        assert_eq!(offer[field], node[field], "{field}");
+    }
+    assert_eq!(offer["NodeMeta"], node["Meta"]);
+    assert_eq!(offer["ServiceName"], service["Service"]);
+    for field in [
+        "ID",
+        "Tags",
+        "Address",
+        "Weights",
+        "Meta",
+        "Port",
+        "EnableTagOverride",
+        "Proxy",
+        "Connect",
+    ] {
+        assert_eq!(offer[format!("Service{field}")], service[field], "{field}");
+    }
+    let health = json(rig.get("/v1/health/service/consul?passing").await);
+    assert_eq!((&health[0]["Node"], &health[0]["Service"]), (node, service));
+    assert_eq!(health[0]["Checks"][0]["CheckID"], "serfHealth");
+    for nobody in ["service/web", "service/consul?tag=a", "service/consul?node-meta=a:b"] {
+        assert_eq!(rig.get(&format!("/v1/catalog/{nobody}")).await, "[]", "{nobody}");
+        assert_eq!(rig.get(&format!("/v1/health/{nobody}")).await, "[]", "{nobody}");
+    }
+    assert_eq!(rig.get("/v1/health/checks/consul").await, "[]");
+}
+
+#[tokio::test]
 async fn health_follows_the_status() {
     let rig = rig();
     assert_eq!(rig.get("/v1/health/node/Dead").await, format!("[{DEAD_CHECK}]"));
@@ -374,8 +411,7 @@ async fn the_table_routes() {
     for path in ["/nope", "/v1", "/v1/agent", "/v1/agent/members/", "/v1/catalog/node/a/b"] {
         assert_eq!(rig.code(Method::GET, path).await, (404, String::new()), "{path}");
     }
-    for path in ["/v1/kv/a/b", "/v1/kv", "/v1/agent/services", "/v1/health/service/web", "/v1/txn"]
-    {
+    for path in ["/v1/kv/a/b", "/v1/kv", "/v1/agent/services", "/v1/session/list", "/v1/txn"] {
         let (code, text) = rig.code(Method::PUT, path).await;
         let said = format!("'{path}' is not available: ");
         assert!(code == 501 && text.starts_with(&said), "{path}: {code} {text}");
