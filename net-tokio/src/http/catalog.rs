@@ -99,11 +99,7 @@ impl ServiceJson {
     /// The service that servers offer; a client offers none.
     pub(super) fn of(m: &Member) -> Option<Self> {
         let Role::Server { port, .. } = m.record.role else { return None };
-        Some(Self::server(m, port))
-    }
-
-    fn server(m: &Member, port: u16) -> Self {
-        Self {
+        Some(Self {
             id: SERVER_SERVICE,
             service: SERVER_SERVICE,
             tags: [],
@@ -116,7 +112,7 @@ impl ServiceJson {
             connect: NoFields {},
             create_index: m.create_index,
             modify_index: m.modify_index,
-        }
+        })
     }
 }
 
